@@ -1,0 +1,1 @@
+"""From a System to NumPy and C kernels: lower, render, build, load, check."""

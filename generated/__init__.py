@@ -1,0 +1,1 @@
+"""Ready-made kernels; each needs NumPy alone."""

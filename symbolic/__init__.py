@@ -1,0 +1,1 @@
+"""Formulas, Systems, derivations: SymPy in, derivatives and their paper form out."""
