@@ -1,0 +1,1 @@
+"""One folder for each target language, behind the protocol of `protocol.py`."""
