@@ -1,0 +1,91 @@
+"""What a Program costs, read off the IR: operations per sample and workspace bytes, as formulas in sizes.
+
+An operation is one addition, subtraction, multiplication, division, comparison, selection, power or
+elementary function, whatever it takes the machine; a contraction over K to M·N elements is 2·M·N·K.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import sympy as sp
+from chainrule.symbolic.expressions import Access, Call, Range, Reduction, Where
+from sympy import Expr, Integer
+
+from .ir import BATCH, Buffer, Contract, Kernel, Map, Program, Reduce, Statement
+
+__all__ = ["ITEM_BYTES", "Operations", "elements", "operations", "workspace"]
+
+ITEM_BYTES = {"float32": 4, "float64": 8}
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Operations of one call: `per_sample`·batch + `per_call`, formulas in the size symbols."""
+
+    per_sample: Expr
+    per_call: Expr
+
+
+def operations(kernel: Kernel) -> Operations:
+    """The operations of one call of the kernel."""
+    bodies = {f.name: f.body for f in kernel.functions if f.body is not None}
+    whole = sp.expand(sp.Add(*(_statement(s, bodies) for s in kernel.statements)))
+    per_sample = whole.coeff(BATCH, 1)
+    return Operations(sp.factor_terms(per_sample), sp.factor_terms(sp.expand(whole - per_sample * BATCH)))
+
+
+def elements(buffers: Iterable[Buffer]) -> Expr:
+    """How many numbers the buffers hold together, a formula in sizes and the batch."""
+    return sp.expand(sp.Add(*(sp.Mul(*b.shape) for b in buffers)))
+
+
+def workspace(program: Program) -> Expr:
+    """Bytes that the most demanding kernel's local buffers take, a formula in sizes and the batch."""
+    demands = [elements(k.slots.values()) * ITEM_BYTES[program.dtype] for k in program.kernels]
+    greatest = Integer(0)
+    for demand in demands:
+        difference = sp.expand(demand - greatest)
+        if difference.is_nonnegative or all(c.is_positive for c in difference.as_coefficients_dict().values()):
+            greatest = demand
+        elif not all(c.is_negative for c in difference.as_coefficients_dict().values()):
+            greatest = sp.Max(greatest, demand)
+    return sp.expand(greatest)
+
+
+def _loops(ranges: Iterable[Range]) -> Expr:
+    return sp.Mul(*(r.extent for r in ranges))
+
+
+def _statement(statement: Statement, bodies: Mapping[str, Expr]) -> Expr:
+    rows = _loops(statement.ranges)
+    if isinstance(statement, Contract):
+        return 2 * rows * _loops(statement.reduced)
+    if isinstance(statement, Reduce):
+        return rows * _loops(statement.reduced) * (_count(statement.body, bodies) + 1)
+    if isinstance(statement, Map):
+        return rows * _count(statement.body, bodies)
+    raise TypeError(f"unknown statement {statement!r}")
+
+
+def _count(node: Expr, bodies: Mapping[str, Expr]) -> Expr:
+    """Operations of evaluating the expression once."""
+    if isinstance(node, Access) or not node.args:
+        return Integer(0)
+    if isinstance(node, Reduction):
+        return _loops(node.ranges) * (_count(node.body, bodies) + 1)
+    inside = sp.Add(*(_count(a, bodies) for a in (node.arguments if isinstance(node, Call) else node.args)))
+    if isinstance(node, Call):
+        body = bodies.get(node.name)
+        return inside + (_count(body, bodies) if body is not None else 1)
+    if isinstance(node, sp.Add):
+        return inside + len(node.args) - 1
+    if isinstance(node, sp.Mul):
+        return inside + max(sum(1 for a in node.args if a != -1) - 1, 0)
+    if isinstance(node, sp.Pow):
+        # a reciprocal is the division that its product already counts
+        return inside + (0 if node.exp == -1 else 1)
+    if isinstance(node, Where):
+        return inside + 1
+    return inside + 1
