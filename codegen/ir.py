@@ -18,7 +18,8 @@ from enum import Enum
 
 from sympy import Dummy, Expr, Integer, Symbol
 
-from chainrule.symbolic.expressions import Access, Call, Range, accesses, size, walk
+from chainrule.symbolic.expressions import Access, Call, Range, accesses, walk
+from chainrule.symbolic.samples import BATCH
 from chainrule.symbolic.system import Equation, FunctionDefinition
 
 __all__ = [
@@ -36,9 +37,6 @@ __all__ = [
     "check_kernel",
     "format_kernel",
 ]
-
-BATCH: Symbol = size("batch")
-"""The number of samples: the leading axis of every per-sample buffer."""
 
 DTYPES = ("float32", "float64")
 

@@ -1,0 +1,275 @@
+"""Reverse mode over a System, equation by equation, with every step kept.
+
+    for each tensor x, from the cost backwards:
+        chain rule      ∂c/∂x_J = Σ over every equation y_I = f(…x…) of Σ_I ∂c/∂y_I · ∂y_I/∂x_J
+        local rules     ∂y_I/∂x_J = terms with Kronecker deltas
+        collapse        the deltas are solved for the bound indices
+        known results   right sides of forward equations become their left sides
+
+The result is a System again: the forward equations, then one equation for each adjoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import sympy as sp
+from sympy import Expr, Integer
+
+from . import report
+from .deltas import collapse, hoist
+from .errors import DerivationError
+from .expressions import Access, Call, Partial, Range, accesses, contains, freshen, index, walk
+from .fold import Known, fold, known_results
+from .rules import unfold_all
+from .system import COST, Equation, Role, System, Tensor
+from .terms import Rule, Step, Term, total
+
+__all__ = ["Derivation", "adjoint_name", "derive"]
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """The gradient of a System: which tensors, every step, and the result as a System.
+
+    `result` holds the forward equations and one equation for each adjoint; its `outputs` are the
+    adjoints of `wrt`, in that order.
+    """
+
+    system: System
+    wrt: tuple[str, ...]
+    steps: tuple[Step, ...]
+    result: System
+
+    def gradient(self, name: str) -> Equation:
+        """The equation of ∂cost/∂name; KeyError where it was not derived."""
+        for tensor in self.result.tensors:
+            if tensor.adjoint_of == name:
+                return self.result.defining(tensor.name)[0]
+        raise KeyError(name)
+
+    def latex(self) -> str:
+        """A complete LaTeX document."""
+        return report.latex_document(self)
+
+    def markdown(self) -> str:
+        """Markdown with `$$` formulas."""
+        return report.markdown(self)
+
+    def html(self) -> str:
+        """A complete HTML page."""
+        return report.html(self)
+
+    def text(self) -> str:
+        """A readable form for a terminal."""
+        return report.text(self)
+
+    def _repr_latex_(self) -> str:
+        return report.latex_fragment(self)
+
+    def _repr_html_(self) -> str:
+        return report.html(self)
+
+
+def adjoint_name(name: str, taken: Iterable[str]) -> str:
+    """`d` + name, with underscores between where another tensor already has that name."""
+    prefix = "d"
+    taken = set(taken)
+    while prefix + name in taken:
+        prefix += "_"
+    return prefix + name
+
+
+def derive(system: System, wrt: Sequence[str] | None = None) -> Derivation:
+    """The adjoint of every tensor in `wrt` (default: all parameters), by reverse mode.
+
+    A System with a cost is differentiated from ∂cost/∂cost = 1; one without takes the cotangents of
+    its outputs as further data, named like the adjoints (a vector-Jacobian product, by default
+    with respect to parameters and data). Raises DerivationError for an unknown name in `wrt`.
+    """
+    default = system.parameters if system.has_cost else (*system.parameters, *system.data)
+    names = tuple(t.name for t in default) if wrt is None else tuple(wrt)
+    known = {t.name for t in system.tensors}
+    for name in names:
+        if name not in known or (name == COST and system.has_cost):
+            choices = ", ".join(t.name for t in system.tensors if t.name != COST)
+            raise DerivationError(f"no tensor {name!r} to differentiate with respect to: expected one of {choices}")
+    return _Reverse(system, names).run()
+
+
+@dataclass
+class _Reverse:
+    """One reverse walk; mutable while it runs, and gone when the Derivation is made."""
+
+    system: System
+    wrt: tuple[str, ...]
+    steps: list[Step] = field(default_factory=list)
+    equations: list[Equation] = field(default_factory=list)
+    tensors: dict[str, Tensor] = field(default_factory=dict)  # by the name of the tensor differentiated by
+    seeds: dict[str, Expr] = field(default_factory=dict)  # constant adjoints, never stored
+    known: tuple[Known, ...] = ()
+
+    def run(self) -> Derivation:
+        system = self.system
+        self.known = known_results(system)
+        active = self._active()
+        taken = {t.name for t in system.tensors}
+        readers: dict[str, list[Equation]] = {}
+        for equation in system.equations:
+            for name in equation.reads():
+                readers.setdefault(name, []).append(equation)
+        cotangents = self._seed(active, taken)
+        order = [t.name for t in system.tensors if t.role is Role.DEFINED]
+        order.sort(key=lambda n: [e.name for e in system.equations].index(n))
+        inputs = [t.name for t in system.inputs]
+        for name in [*reversed(order), *inputs]:
+            if name in active and name not in self.seeds:
+                self._adjoint(name, readers.get(name, []), taken, cotangents)
+        adjoints = tuple(self.tensors.values())
+        result = replace(
+            system,
+            tensors=(*system.tensors, *cotangents.values(), *adjoints),
+            equations=(*system.equations, *self.equations),
+            outputs=tuple(self.tensors[n].name if n in self.tensors else cotangents[n].name for n in self.wrt),
+        )
+        return Derivation(system, self.wrt, tuple(self.steps), result)
+
+    def _active(self) -> set[str]:
+        """Tensors between `wrt` and the cost (or outputs), and `wrt` itself."""
+        system = self.system
+        varied = set(self.wrt)
+        for equation in system.equations:
+            if varied.intersection(equation.reads()):
+                varied.add(equation.name)
+        useful = {COST} if system.has_cost else set(system.outputs)
+        for equation in reversed(system.equations):
+            if equation.name in useful:
+                useful.update(equation.reads())
+        return (varied & useful) | set(self.wrt)
+
+    def _seed(self, active: set[str], taken: set[str]) -> dict[str, Tensor]:
+        """∂cost/∂cost = 1, or the cotangents that the caller passes."""
+        if self.system.has_cost:
+            self.seeds[COST] = Integer(1)
+            return {}
+        cotangents = {}
+        for name in self.system.outputs:
+            tensor = self.system.tensor(name)
+            label = adjoint_name(name, taken)
+            taken.add(label)
+            cotangents[name] = Tensor(label, tensor.shape, Role.DATA, tensor.per_sample, adjoint_of=name)
+            active.add(name)
+        return cotangents
+
+    def _adjoint(self, name: str, readers: list[Equation], taken: set[str], cotangents: dict[str, Tensor]) -> None:
+        """Form ∂cost/∂name from every equation that reads it, and record how."""
+        tensor = self.system.tensor(name)
+        letters = self._letters(name, readers)
+        ranges = tuple(Range(index(i), Integer(0), d - 1) for i, d in zip(letters, tensor.shape, strict=True))
+        wanted = Access(name, *(r.symbol for r in ranges))
+        readers = [e for e in readers if e.name in self.tensors or e.name in self.seeds or e.name in cotangents]
+        if name in cotangents and not readers:
+            self.tensors[name] = cotangents[name]
+            return
+        label = adjoint_name(name, taken)
+        taken.add(label)
+        adjoint = Tensor(label, tensor.shape, Role.DEFINED, tensor.per_sample, adjoint_of=name)
+        if any(e.name == name for e in readers):
+            self.tensors[name] = adjoint  # a recurrence: its adjoint reads itself
+        terms = self._contributions(label, wanted, ranges, readers, cotangents)
+        if name in cotangents:
+            terms = (Term((Access(cotangents[name].name, *wanted.indices),)), *terms)
+        value = total(terms)
+        if not accesses(value) and not value.free_symbols & set(wanted.indices) and name not in self.wrt:
+            self.seeds[name] = value
+            return
+        self.tensors[name] = adjoint
+        self.equations.append(Equation(label, wanted.indices, ranges, value))
+
+    def _contributions(
+        self, label: str, wanted: Access, ranges: tuple[Range, ...], readers: list[Equation], cotangents: dict[str, Tensor]
+    ) -> tuple[Term, ...]:
+        log = _Log(self, label, Partial(Access(COST), wanted))
+        chains, locals_ = [], []
+        for equation in readers:
+            seed, target, bound = self._incoming(equation, cotangents)
+            value = freshen(equation.value, dict(zip(equation.indices, target.indices, strict=True)))
+            chains.append(Term((Partial(value, wanted),)) if equation.name == COST else Term((*seed, Partial(target, wanted)), bound))
+            parts = unfold_all(Partial(value, wanted), self.system)
+            locals_.extend(replace(p, factors=(*seed, *p.factors), bound=bound + p.bound) for p in parts)
+        log.step(Rule.CHAIN, chains, "every equation that reads it contributes")
+        log.step(Rule.KRONECKER, locals_, "each local derivative, with a delta where an element meets itself")
+        collapsed = [_tidy(collapse(t, ranges)) for t in locals_]
+        log.step(Rule.COLLAPSE, [hoist(t) for t in collapsed], "a delta keeps one value of its index")
+        folded = [hoist(_fold_term(t, self.known)) for t in collapsed]
+        log.step(Rule.KNOWN, folded, "right sides of forward equations are known")
+        if any(contains(f, lambda n: isinstance(n, Call)) for t in folded for f in t.factors):
+            substituted = [replace(t, factors=tuple(self._substituted(f) for f in t.factors)) for t in folded]
+            log.step(Rule.LOCAL, substituted, "the derivative of each named function")
+        return tuple(folded)
+
+    def _substituted(self, factor: Expr) -> Expr:
+        return fold(self.system.expanded(factor), self.known) if any(isinstance(n, Call) for n in walk(factor)) else factor
+
+    def _incoming(
+        self, equation: Equation, cotangents: dict[str, Tensor]
+    ) -> tuple[tuple[Expr, ...], Access, tuple[Range, ...]]:
+        """The adjoint of the equation's left side, the left side and its ranges, at fresh indices."""
+        renamed = {r.symbol: index(r.symbol.name) for r in equation.ranges}
+        bound = tuple(Range(renamed[r.symbol], r.lower.xreplace(renamed), r.upper.xreplace(renamed)) for r in equation.ranges)
+        target = Access(equation.name, *(renamed.get(i, i) for i in equation.indices))
+        if equation.name in self.seeds:
+            seed = self.seeds[equation.name]
+            return ((seed,) if seed != 1 else ()), target, bound
+        adjoint = self.tensors.get(equation.name) or cotangents[equation.name]
+        return (Access(adjoint.name, *target.indices),), target, bound
+
+    def _letters(self, name: str, readers: list[Equation]) -> list[str]:
+        """Index letters for a tensor: those of its first use, else those of its own equation."""
+        uses = [n for e in readers for n in accesses(e.value)] + [e.target for e in self.system.defining(name)]
+        for access in uses:
+            if access.name == name and all(i.is_Symbol for i in access.indices):
+                return [i.name for i in access.indices]
+        return [chr(ord("i") + m % 12) for m in range(len(self.system.tensor(name).shape))]
+
+
+@dataclass
+class _Log:
+    """Numbers the steps of one adjoint and drops those that change nothing."""
+
+    walk: _Reverse
+    label: str
+    subject: Partial
+    before: tuple[Term, ...] = ()
+    count: int = 0
+
+    def step(self, rule: Rule, after: list[Term], why: str) -> None:
+        terms = tuple(after)
+        if terms != self.before or not self.count:
+            self.count += 1
+            identity = f"{self.label}.{self.count}"
+            self.walk.steps.append(Step(identity, rule, self.subject, self.before, terms, why))
+        self.before = terms
+
+
+def _tidy(term: Term) -> Term:
+    """Ones dropped; the order of the other factors kept."""
+    return replace(term, factors=tuple(f for f in term.factors if f != 1) or (Integer(1),))
+
+
+def _fold_term(term: Term, known: Sequence[Known]) -> Term:
+    """Known results inside each factor, then across the factors of the product; the order is kept."""
+    inner = [fold(f, known) for f in term.factors]
+    product = Term(tuple(inner)).expression
+    folded = fold(product, known)
+    if folded == product:
+        return replace(term, factors=tuple(inner))
+    left = list(sp.Mul.make_args(folded))
+    kept = []
+    for factor in inner:
+        if factor in left:
+            left.remove(factor)
+            kept.append(factor)
+    numbers = [f for f in left if f.is_number]
+    return replace(term, factors=(*numbers, *(f for f in left if not f.is_number), *kept))
