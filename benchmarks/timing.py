@@ -1,0 +1,79 @@
+"""Timing that a busy machine disturbs little: contenders take turns, the median counts."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import median
+
+__all__ = ["benchmark_environment", "interleaved", "machine"]
+
+
+def interleaved(contenders: Mapping[str, Callable[[], object]], seconds: float = 4.0) -> dict[str, float]:
+    """Median time of one call of each contender, in seconds.
+
+    Every round calls each contender a few times in turn, about 5 ms of work each, so that what slows
+    the machine for a while slows all of them; rounds go on for `seconds`.
+    """
+    repeats = {}
+    for name, call in contenders.items():
+        call()
+        start = time.perf_counter()
+        call()
+        repeats[name] = max(1, round(0.005 / max(time.perf_counter() - start, 1e-7)))
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times[next(iter(times))]) < 5:
+        for name, call in contenders.items():
+            start = time.perf_counter()
+            for _ in range(repeats[name]):
+                call()
+            times[name].append((time.perf_counter() - start) / repeats[name])
+    return {name: median(values) for name, values in times.items()}
+
+
+def benchmark_environment(threads: int) -> dict[str, str]:
+    """The environment for a measuring process: its number of BLAS threads, and BLAS free to choose its kernels."""
+    forced = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+    kept = {name: value for name, value in os.environ.items() if name not in forced}
+    return {**kept, "OPENBLAS_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+
+
+def machine() -> str:
+    """Processor, cores, compiler, Python and NumPy, one a line."""
+    import numpy as np
+
+    cpu = platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        lines = information.read_text(encoding="utf-8").splitlines()
+        fields = dict(map(str.strip, line.split(":", 1)) for line in reversed(lines) if ":" in line)
+        cpu = f"{fields.get('model name', cpu)} (family {fields.get('cpu family')}, model {fields.get('model')})"
+        widest = next((n for n in ("avx512f", "avx2", "avx", "sse2") if n in fields.get("flags", "").split()), "")
+        cpu += f", {widest}" if widest else ""
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    return "\n".join(
+        [
+            f"cpu       {cpu}, {os.cpu_count()} cores",
+            f"compiler  {compiler()}",
+            f"python    {platform.python_version()}, NumPy {np.__version__} ({blas['name']} {blas['version']})",
+        ]
+    )
+
+
+def compiler() -> str:
+    """The first line of `cc --version`."""
+    try:
+        run = subprocess.run([os.environ.get("CC", "cc"), "--version"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "none"
+    return run.stdout.splitlines()[0]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(machine() + "\n")
