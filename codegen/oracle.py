@@ -1,0 +1,347 @@
+"""An evaluator of Systems that shares nothing with derive, lower or a backend: the oracles' foundation.
+
+Every equation is evaluated over its whole index grid, from the formulas as the user wrote them
+(catalogue functions and primitives by their textbook formula), in a number system of choice:
+float64 (`Float`), mpmath at any precision (`Precise`), or float64 with running error bounds and a
+tangent (`error_scale.Bounded`).
+
+Layout: a grid has one axis for each index in scope, the innermost binder's first. A value has one
+more axis at its end, the lanes: independent evaluations (samples, perturbations) made at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import product
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from numpy.typing import NDArray
+from sympy import Expr, Symbol
+from sympy.logic.boolalg import And, Boolean, Not, Or
+
+from chainrule.symbolic.errors import ChainruleError
+from chainrule.symbolic.expressions import Access, Call, Delta, Maximum, Minimum, Range, Reduction, Where, walk
+from chainrule.symbolic.primitives import Sigmoid, Softplus, expm1, log1p
+from chainrule.symbolic.system import Equation, Role, System
+
+from .number_systems import Float, Integers, Precise, Value
+
+__all__ = ["Evaluator", "OracleError", "evaluate"]
+
+
+class OracleError(ChainruleError):
+    """A System that the oracle cannot evaluate: says which equation and why."""
+
+
+class _NotReadyError(Exception):
+    """A recurrence was walked in an order in which an element is read before it is defined."""
+
+
+FUNCTIONS: dict[type, str] = {
+    sp.exp: "exp", sp.log: "log", sp.sin: "sin", sp.cos: "cos", sp.tan: "tan", sp.asin: "asin",
+    sp.acos: "acos", sp.atan: "atan", sp.sinh: "sinh", sp.cosh: "cosh", sp.tanh: "tanh", sp.asinh: "asinh",
+    sp.acosh: "acosh", sp.atanh: "atanh", sp.erf: "erf", sp.erfc: "erfc", expm1: "expm1", log1p: "log1p",
+}  # fmt: skip
+"""Functions of one argument that every number system evaluates by itself."""
+
+TEXTBOOK: dict[type, Callable[[Expr], Expr]] = {
+    Sigmoid: lambda z: 1 / (1 + sp.exp(-z)),
+    Softplus: lambda z: sp.log(1 + sp.exp(z)),
+}
+"""Primitives that the oracle evaluates by the formula that defines them."""
+
+_ARGUMENT = Symbol("z", real=True)
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """What an expression sees: indices in scope (as grid arrays), arguments of the function, live grid points."""
+
+    indices: Mapping[Expr, Integers]
+    depth: int
+    active: NDArray[Any]
+    arguments: Mapping[Expr, Value]
+
+
+def _subscripts_only(expression: Expr) -> bool:
+    return all(isinstance(n, Boolean) or n.is_integer for n in walk(expression)) and not any(
+        isinstance(n, (Access, Call, Delta)) for n in walk(expression)
+    )
+
+
+class Evaluator:
+    """A System at given sizes (one number for each size symbol), ready to be evaluated many times.
+
+    `points` counts the grid points visited by the last run: the work it was, for one lane.
+    """
+
+    def __init__(self, system: System, sizes: Mapping[Symbol, int], numbers: Float) -> None:
+        self.system = system
+        self.sizes = {s: np.array(v, dtype=np.int64) for s, v in sizes.items()}
+        self.numbers = numbers
+        self.points = 0
+        outermost = _Scope({}, 0, np.array([True]), {})
+        self.shapes = {t.name: tuple(int(self._integer(d, outermost)) for d in t.shape) for t in system.tensors}
+        self._memo: dict[Any, Any] = {}
+        self._arrays: dict[str, Value] = {}
+        self._ready: dict[str, NDArray[np.bool_]] = {}
+        self._read: list[Value] = []
+
+    def run(self, values: Mapping[str, Value], lanes: int) -> dict[str, Value]:
+        """Every tensor of the System, each of shape (declared shape…, lanes or 1).
+
+        `values` are the inputs in the same layout. Raises OracleError for what cannot be evaluated.
+        """
+        self.points = 0
+        self.numbers.kinks = []
+        self._arrays = dict(values)
+        self._ready = {name: np.ones(self.shapes[name], dtype=bool) for name in values}
+        for tensor in self.system.tensors:
+            if tensor.role is Role.DEFINED:
+                self._arrays[tensor.name] = self.numbers.empty((*self.shapes[tensor.name], lanes))
+                self._ready[tensor.name] = np.zeros(self.shapes[tensor.name], dtype=bool)
+        with np.errstate(all="ignore"):
+            for equation in self.system.equations:
+                self._equation(equation)
+        return self._arrays
+
+    # --- equations ---------------------------------------------------------------------------
+
+    def _equation(self, equation: Equation) -> None:
+        if equation.name not in equation.reads():
+            self._assign(equation, {})
+            return
+        for order in self._orders(equation):
+            try:
+                for fixed in order:
+                    self._assign(equation, fixed)
+            except _NotReadyError:
+                self._ready[equation.name][...] &= self._before
+                continue
+            return
+        raise OracleError(f"{equation.name}: no order of evaluation defines each element before it is read")
+
+    def _orders(self, equation: Equation) -> list[list[dict[Expr, int]]]:
+        """Ways to walk a recurrence: along one index upwards or downwards, then element by element."""
+        self._before = self._ready[equation.name].copy()
+        bounds = {r.symbol: self._bounds(r, _Scope({}, 0, np.array([True]), {})) for r in equation.ranges}
+        spans = {s: range(int(lower), int(upper) + 1) for s, (lower, upper) in bounds.items()}
+        single = [[{s: v} for v in way] for s, span in spans.items() for way in (span, reversed(span))]
+        return [*single, [dict(zip(spans, v, strict=True)) for v in product(*spans.values())]]
+
+    def _assign(self, equation: Equation, fixed: Mapping[Expr, int]) -> None:
+        scope = _Scope({}, 0, np.array([True]), {})
+        for r in reversed(equation.ranges):
+            scope = self._bind(r, scope, fixed.get(r.symbol))
+        self._read = []
+        value = self._value(equation.value, scope)
+        if self._is_transcendental_map(equation.value):
+            value = self.numbers.allow(value, self._read)
+        where = tuple(self._integer(i, scope) for i in equation.indices)
+        shape = np.broadcast_shapes(*(w.shape for w in where), scope.active.shape[:-1])
+        where = tuple(np.broadcast_to(w, shape) for w in where)
+        self._check_bounds(equation.target, where, scope)
+        self.points += int(np.prod(shape))
+        self.numbers.store(self._arrays[equation.name], where, value, scope.active)
+        live = np.broadcast_to(scope.active[..., 0], shape)
+        self._ready[equation.name][tuple(w[live] for w in where)] = True
+
+    def _is_transcendental_map(self, e: Expr) -> bool:
+        nodes = list(walk(e))
+        functions = (Call, *FUNCTIONS, *TEXTBOOK)
+        return any(isinstance(n, functions) for n in nodes) and not any(isinstance(n, Reduction) for n in nodes)
+
+    def _bounds(self, r: Range, scope: _Scope) -> tuple[Integers, Integers]:
+        return self._integer(r.lower, scope), self._integer(r.upper, scope)
+
+    def _bind(self, r: Range, scope: _Scope, fixed: int | None = None) -> _Scope:
+        """The scope with one more index, on a new axis before the others."""
+        lower, upper = self._bounds(r, scope)
+        if fixed is not None:
+            span = np.array([fixed])
+        else:
+            span = np.arange(lower.min(), upper.max() + 1) if lower.size and upper.size else np.arange(0)
+        values = span.reshape(-1, *[1] * scope.depth)
+        active = scope.active & ((values >= lower) & (values <= upper))[..., None]
+        return replace(scope, indices={**scope.indices, r.symbol: values}, depth=scope.depth + 1, active=active)
+
+    # --- integers and conditions ---------------------------------------------------------------
+
+    def _integer(self, e: Expr, scope: _Scope) -> Integers:
+        """A subscript, bound or guard over the grid (no lanes)."""
+        if isinstance(e, sp.Integer):
+            return np.array(int(e), dtype=np.int64)
+        if isinstance(e, Symbol):
+            known = scope.indices.get(e)
+            if known is None:
+                known = self.sizes[e]
+            return known
+        if isinstance(e, (sp.floor, sp.ceiling)):
+            sign = 1 if isinstance(e, sp.floor) else -1
+            above, below = sp.together(e.args[0]).as_numer_denom()
+            return sign * ((sign * self._integer(sp.expand(above), scope)) // self._integer(below, scope))
+        parts = [self._integer(a, scope) for a in e.args]
+        table: dict[type, Any] = {sp.Add: np.add, sp.Mul: np.multiply, sp.Max: np.maximum, sp.Min: np.minimum}
+        table |= {sp.Mod: np.mod, sp.Pow: np.power}
+        if e.func not in table:
+            raise OracleError(f"{e} is not an integer expression of indices and sizes")
+        return np.asarray(reduce(table[e.func], parts))
+
+    def _condition(self, condition: Boolean, scope: _Scope) -> NDArray[Any]:
+        """Where the condition holds: grid and lanes."""
+        if condition in (sp.true, sp.false):
+            return np.array([bool(condition)])
+        if isinstance(condition, (And, Or)):
+            table = {And: np.logical_and, Or: np.logical_or}
+            return np.asarray(reduce(table[condition.func], [self._condition(c, scope) for c in condition.args]))
+        if isinstance(condition, Not):
+            return ~self._condition(condition.args[0], scope)
+        compare = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal, "==": np.equal}
+        if _subscripts_only(condition.lhs) and _subscripts_only(condition.rhs):
+            left, right = (self._integer(side, scope)[..., None] for side in condition.args)
+        else:
+            sides = [self._value(side, scope) for side in condition.args]
+            self.numbers.kink(self.numbers.subtract(*sides), scope.active)
+            left, right = (self.numbers.value(side) for side in sides)
+        found = compare["==" if condition.rel_op == "!=" else condition.rel_op](left, right)
+        found = np.asarray(found, dtype=bool)
+        return ~found if condition.rel_op == "!=" else found
+
+    # --- values --------------------------------------------------------------------------------
+
+    def _value(self, e: Expr, scope: _Scope) -> Value:
+        """The expression over the grid, lanes last."""
+        numbers = self.numbers
+        if e.is_Number or isinstance(e, sp.NumberSymbol):
+            return self._constant(e)
+        if isinstance(e, Symbol):
+            return scope.arguments[e] if e in scope.arguments else numbers.integers(self._integer(e, scope))
+        if isinstance(e, sp.Add):
+            return reduce(numbers.add, [self._value(a, scope) for a in e.args])
+        if isinstance(e, sp.Mul):
+            return reduce(numbers.multiply, [self._value(a, scope) for a in e.args])
+        if isinstance(e, sp.Pow):
+            exponent = e.exp if e.exp.is_number else self._value(e.exp, scope)
+            return numbers.power(self._value(e.base, scope), exponent)
+        if type(e) in FUNCTIONS:
+            return numbers.apply(FUNCTIONS[type(e)], self._value(e.args[0], scope))
+        if type(e) in TEXTBOOK:
+            return self._applied(TEXTBOOK[type(e)](_ARGUMENT), (_ARGUMENT,), e.args, scope)
+        if isinstance(e, Access):
+            return self._access(e, scope)
+        if isinstance(e, Call):
+            return self._call(e, scope)
+        if isinstance(e, Reduction):
+            return self._reduction(e, scope)
+        return self._piecewise(e, scope)
+
+    def _constant(self, e: Expr) -> Value:
+        if e not in self._memo:
+            self._memo[e] = self.numbers.number(e)
+        return self._memo[e]
+
+    def _piecewise(self, e: Expr, scope: _Scope) -> Value:
+        numbers = self.numbers
+        if isinstance(e, Where):
+            holds = self._condition(e.condition, scope)
+            then = self._value(e.then, replace(scope, active=scope.active & holds))
+            otherwise = self._value(e.otherwise, replace(scope, active=scope.active & ~holds))
+            return numbers.select(holds, then, otherwise)
+        if isinstance(e, Delta):
+            left, right = (self._integer(a, scope) for a in e.args)
+            return numbers.integers(np.asarray(left == right).astype(np.int64))
+        values = [self._value(a, scope) for a in e.args]
+        minus = self._constant(sp.Integer(-1))
+        if isinstance(e, (sp.Abs, sp.sign)):
+            numbers.kink(values[0], scope.active)
+            positive = numbers.value(values[0]) >= 0
+            if isinstance(e, sp.Abs):
+                return numbers.select(positive, values[0], numbers.multiply(minus, values[0]))
+            nonzero = numbers.select(positive, self._constant(sp.Integer(1)), minus)
+            return numbers.select(numbers.value(values[0]) == 0, self._constant(sp.Integer(0)), nonzero)
+        if isinstance(e, (Maximum, Minimum, sp.Max, sp.Min)):
+            sign = 1 if isinstance(e, (Maximum, sp.Max)) else -1
+            best = values[0]
+            for other in values[1:]:
+                numbers.kink(numbers.subtract(best, other), scope.active)
+                keep = sign * (numbers.value(best) - numbers.value(other)) >= 0
+                best = numbers.select(np.asarray(keep, dtype=bool), best, other)
+            return best
+        raise OracleError(f"{e}: the oracle has no rule for {type(e).__name__}")
+
+    def _access(self, e: Access, scope: _Scope) -> Value:
+        where = tuple(self._integer(i, scope) for i in e.indices)
+        if not where:
+            if not self._ready[e.name]:
+                raise _NotReadyError
+            self._read.append(self._arrays[e.name])
+            return self._arrays[e.name]
+        where = self._check_bounds(e, where, scope)
+        if np.any(scope.active & ~self._ready[e.name][where][..., None]):
+            raise _NotReadyError
+        found = self.numbers.gather(self._arrays[e.name], where)
+        self._read.append(found)
+        return found
+
+    def _check_bounds(self, e: Access, where: tuple[Integers, ...], scope: _Scope) -> tuple[Integers, ...]:
+        """The subscripts, brought into bounds where the grid point takes no part; an error where it does."""
+        clipped = []
+        for subscript, extent in zip(where, self.shapes[e.name], strict=True):
+            outside = (subscript < 0) | (subscript >= extent)
+            if np.any(scope.active & np.asarray(outside)[..., None]):
+                raise OracleError(f"{e} leaves its bounds, 0 to {extent - 1}, at the sizes {self._named_sizes()}")
+            clipped.append(np.clip(subscript, 0, extent - 1))
+        return tuple(clipped)
+
+    def _named_sizes(self) -> str:
+        return ", ".join(f"{s} = {v}" for s, v in self.sizes.items())
+
+    def _call(self, e: Call, scope: _Scope) -> Value:
+        definition = self.system.function(e.name)
+        key = (e.name, e.orders)
+        if key not in self._memo:
+            self._memo[key] = definition.derivative(e.orders)
+        if self._memo[key] is None:
+            raise OracleError(f"{e.name} has no formula: an undefined function has no value")
+        return self._applied(self._memo[key], definition.parameters, e.arguments, scope)
+
+    def _applied(self, body: Expr, parameters: Sequence[Expr], given: Sequence[Expr], scope: _Scope) -> Value:
+        arguments = {p: self._value(a, scope) for p, a in zip(parameters, given, strict=True)}
+        return self._value(body, replace(scope, arguments={**scope.arguments, **arguments}))
+
+    def _reduction(self, e: Reduction, scope: _Scope) -> Value:
+        inner = scope
+        for r in e.ranges:
+            inner = self._bind(r, inner)
+        active = inner.active
+        for guard in e.guards:
+            active = active & (self._integer(guard, inner) >= 0)[..., None]
+        inner = replace(inner, active=active)
+        self.points += int(np.prod(active.shape))
+        return self.numbers.fold(e.kind, self._value(e.body, inner), active, len(e.ranges))
+
+
+def evaluate(
+    system: System,
+    values: Mapping[str, NDArray[Any]],
+    numbers: Float | None = None,
+    sizes: Mapping[Symbol, int] | None = None,
+) -> dict[str, Value]:
+    """Every tensor of one sample, from inputs of the declared shapes (no batch axis, no lanes).
+
+    Sizes are read off the inputs, where not given. In `numbers` (default: float64). Raises OracleError.
+    """
+    numbers = numbers or Float()
+    sizes = dict(sizes or {})
+    for tensor in system.inputs:
+        for dimension, extent in zip(tensor.shape, np.shape(values[tensor.name]), strict=True):
+            if isinstance(dimension, Symbol):
+                sizes[dimension] = int(extent)
+    convert = numbers.array if isinstance(numbers, Precise) else np.asarray
+    lanes = {t.name: convert(values[t.name])[..., None] for t in system.inputs}
+    found = Evaluator(system, sizes, numbers).run(lanes, 1)
+    return {name: array[..., 0] for name, array in found.items()}
