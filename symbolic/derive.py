@@ -188,14 +188,23 @@ class _Reverse:
         self.equations.append(Equation(label, wanted.indices, ranges, value))
 
     def _contributions(
-        self, label: str, wanted: Access, ranges: tuple[Range, ...], readers: list[Equation], cotangents: dict[str, Tensor]
+        self,
+        label: str,
+        wanted: Access,
+        ranges: tuple[Range, ...],
+        readers: list[Equation],
+        cotangents: dict[str, Tensor],
     ) -> tuple[Term, ...]:
         log = _Log(self, label, Partial(Access(COST), wanted))
         chains, locals_ = [], []
         for equation in readers:
             seed, target, bound = self._incoming(equation, cotangents)
             value = freshen(equation.value, dict(zip(equation.indices, target.indices, strict=True)))
-            chains.append(Term((Partial(value, wanted),)) if equation.name == COST else Term((*seed, Partial(target, wanted)), bound))
+            chains.append(
+                Term((Partial(value, wanted),))
+                if equation.name == COST
+                else Term((*seed, Partial(target, wanted)), bound)
+            )
             parts = unfold_all(Partial(value, wanted), self.system)
             locals_.extend(replace(p, factors=(*seed, *p.factors), bound=bound + p.bound) for p in parts)
         log.step(Rule.CHAIN, chains, "every equation that reads it contributes")
@@ -210,14 +219,18 @@ class _Reverse:
         return tuple(folded)
 
     def _substituted(self, factor: Expr) -> Expr:
-        return fold(self.system.expanded(factor), self.known) if any(isinstance(n, Call) for n in walk(factor)) else factor
+        return (
+            fold(self.system.expanded(factor), self.known) if any(isinstance(n, Call) for n in walk(factor)) else factor
+        )
 
     def _incoming(
         self, equation: Equation, cotangents: dict[str, Tensor]
     ) -> tuple[tuple[Expr, ...], Access, tuple[Range, ...]]:
         """The adjoint of the equation's left side, the left side and its ranges, at fresh indices."""
         renamed = {r.symbol: index(r.symbol.name) for r in equation.ranges}
-        bound = tuple(Range(renamed[r.symbol], r.lower.xreplace(renamed), r.upper.xreplace(renamed)) for r in equation.ranges)
+        bound = tuple(
+            Range(renamed[r.symbol], r.lower.xreplace(renamed), r.upper.xreplace(renamed)) for r in equation.ranges
+        )
         target = Access(equation.name, *(renamed.get(i, i) for i in equation.indices))
         if equation.name in self.seeds:
             seed = self.seeds[equation.name]

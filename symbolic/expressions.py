@@ -129,7 +129,9 @@ class Call(Expr):
         return sp.Add(*parts)
 
     def _sympystr(self, printer: object) -> str:
-        primes = "'" * self.orders[0] if len(self.orders) == 1 else "".join(f"_{o}" for o in self.orders if any(self.orders))
+        primes = (
+            "'" * self.orders[0] if len(self.orders) == 1 else "".join(f"_{o}" for o in self.orders if any(self.orders))
+        )
         return f"{self.name}{primes}({', '.join(str(a) for a in self.arguments)})"
 
     _sympyrepr = _sympystr

@@ -34,7 +34,9 @@ def known_results(system: System) -> tuple[Known, ...]:
         symbols = set(equation.indices)
         if isinstance(equation.value, Access) or not all(isinstance(i, Dummy) for i in symbols):
             continue
-        anchor = next((a for a in accesses(equation.value) if symbols <= set(a.indices) and len(a.indices) == len(symbols)), None)
+        anchor = next(
+            (a for a in accesses(equation.value) if symbols <= set(a.indices) and len(a.indices) == len(symbols)), None
+        )
         if anchor is not None and symbols:
             found.append(Known(equation, anchor))
     return tuple(found)
@@ -64,7 +66,9 @@ def _instances(expression: Expr, candidates: list[Known]) -> Iterator[tuple[Acce
 def _fold(expression: Expr, candidates: list[Known]) -> Expr:
     if not any(isinstance(n, Access) for n in walk(expression)):
         return expression
-    expression = rebuild(expression, [_fold(a, candidates) for a in expression.args]) if _composite(expression) else expression
+    expression = (
+        rebuild(expression, [_fold(a, candidates) for a in expression.args]) if _composite(expression) else expression
+    )
     for left, right in _instances(expression, candidates):
         if alpha_key(expression) == alpha_key(right):
             return left

@@ -119,9 +119,13 @@ class System:
         for equation in self.equations:
             for name in equation.reads():
                 if name not in known:
-                    raise FormulaError(f"{equation.name} reads {name!r}, which is not declared", position=equation.position)
+                    raise FormulaError(
+                        f"{equation.name} reads {name!r}, which is not declared", position=equation.position
+                    )
                 if name not in ready and name != equation.name:
-                    raise FormulaError(f"{equation.name} reads {name!r} before it is defined", position=equation.position)
+                    raise FormulaError(
+                        f"{equation.name} reads {name!r} before it is defined", position=equation.position
+                    )
             ready.add(equation.name)
 
     def __iter__(self) -> Iterator[Equation]:

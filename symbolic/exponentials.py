@@ -1,0 +1,139 @@
+"""Scalar formulas as rational functions of one exponential, E = exp(g): the form that both the
+algebra through stored outputs and the overflow-free forms start from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import sympy as sp
+from sympy import Dummy, Expr
+
+from .expressions import Access, Call, Maximum, Minimum, Reduction, Where, rebuild
+
+__all__ = ["RationalForm", "algebraic", "rational_form", "simplest", "with_symbols"]
+
+_HYPERBOLIC = (sp.tanh, sp.sinh, sp.cosh, sp.coth)
+_OPAQUE = (Access, Reduction, Call, Where, Maximum, Minimum, sp.Abs, sp.sign)
+
+
+@dataclass(frozen=True)
+class RationalForm:
+    """An expression as numerator/denominator, polynomials in `generator` = exp(`argument`)."""
+
+    generator: Dummy
+    argument: Expr
+    numerator: sp.Poly
+    denominator: sp.Poly
+
+
+def with_symbols(expression: Expr, opaque: Callable[[Expr], bool]) -> tuple[Expr, dict[Expr, Expr]]:
+    """The expression with every outermost opaque node replaced by a real symbol, and the way back."""
+    names: dict[Expr, Expr] = {}
+
+    def visit(node: Expr) -> Expr:
+        if opaque(node):
+            if node not in names:
+                names[node] = Dummy(f"u{len(names)}", real=True)
+            return names[node]
+        return rebuild(node, [visit(a) for a in node.args])
+
+    plain = visit(expression)
+    return plain, {symbol: node for node, symbol in names.items()}
+
+
+def algebraic(expression: Expr) -> Expr:
+    """`cancel` then `factor`, tensors and sums as atoms; the simplest of the forms seen."""
+    plain, back = with_symbols(
+        expression, lambda n: isinstance(n, (*_OPAQUE, sp.Function)) and not isinstance(n, sp.exp)
+    )
+    if not plain.free_symbols:
+        return expression
+    try:
+        cancelled = sp.cancel(plain)
+        forms = [_fewer_signs(sp.factor(cancelled)), cancelled, plain]
+    except sp.PolynomialError:
+        return expression
+    return simplest(f.xreplace(back) for f in forms)
+
+
+def _fewer_signs(product: Expr) -> Expr:
+    """-(a - 1)·b as (1 - a)·b: the minus sign goes into a difference, best into one with a number."""
+    coefficient, rest = product.as_coeff_Mul()
+    if not coefficient.is_negative:
+        return product
+    sums = [f for f in sp.Mul.make_args(rest) if isinstance(f, sp.Add)]
+    sums.sort(key=lambda f: not any(t.is_negative and t.is_number for t in f.args))
+    for candidate in sums:
+        if any(t.could_extract_minus_sign() for t in candidate.args):
+            others = [f for f in sp.Mul.make_args(rest) if f is not candidate]
+            return sp.Mul(-coefficient, sp.Add(*(-t for t in candidate.args)), *others)
+    return product
+
+
+def simplest(forms: Iterable[Expr]) -> Expr:
+    """The form with the fewest operations; the first of equals."""
+    return min(forms, key=sp.count_ops)
+
+
+def rational_form(expression: Expr) -> RationalForm | None:
+    """The expression over one exponential E = exp(g), coprime; None where there is no such g.
+
+    Hyperbolic functions are rewritten. All exponents must be integer multiples of one g, which is
+    chosen with a positive coefficient so that E has the least degree.
+    """
+    plain, back = with_symbols(expression, lambda n: isinstance(n, (*_OPAQUE, sp.log, sp.erf, sp.erfc)))
+    plain = plain.rewrite(_HYPERBOLIC, sp.exp) if plain.has(*_HYPERBOLIC) else plain
+    arguments = sorted({n.args[0] for n in plain.atoms(sp.exp)}, key=sp.default_sort_key)
+    if not arguments:
+        return None
+    base = _common(arguments)
+    if base is None:
+        return None
+    generator = Dummy("E", positive=True)
+    table = {sp.exp(a): generator ** (sp.cancel(a / base)) for a in arguments}
+    replaced = plain.xreplace(table)
+    if replaced.has(sp.exp):
+        return None
+    try:
+        numerator, denominator = sp.fraction(sp.cancel(sp.together(replaced)))
+        top, bottom = sp.Poly(numerator, generator), sp.Poly(denominator, generator)
+    except sp.PolynomialError:
+        return None
+    step = math.gcd(*(m[0] for p in (top, bottom) for m in p.monoms()))
+    if step > 1:
+        top, bottom = (_thinned(p, step, generator) for p in (top, bottom))
+        base = step * base
+    return RationalForm(generator, base.xreplace(back), *(_restored(p, back, generator) for p in (top, bottom)))
+
+
+def _restored(polynomial: sp.Poly, back: dict[Expr, Expr], generator: Dummy) -> sp.Poly:
+    """The polynomial whose coefficients hold the original nodes again."""
+    coefficients = {m: sp.EX.from_sympy(c.xreplace(back)) for m, c in polynomial.terms()}
+    return sp.Poly.from_dict(coefficients, generator, domain=sp.EX)
+
+
+def _thinned(polynomial: sp.Poly, step: int, generator: Dummy) -> sp.Poly:
+    return sp.Poly({(m[0] // step,): c for m, c in polynomial.terms()}, generator)
+
+
+def _common(arguments: list[Expr]) -> Expr | None:
+    """g such that every argument is an integer multiple of it, with a positive leading coefficient."""
+    first = arguments[0]
+    ratios = [sp.cancel(a / first) for a in arguments]
+    if not all(r.is_Rational for r in ratios):
+        return None
+    scale = math.lcm(*(int(r.q) for r in ratios))
+    divisor = math.gcd(*(int(r * scale) for r in ratios))
+    base = sp.expand(first * sp.Rational(divisor, scale))
+    return -base if _negative(base) else base
+
+
+def _negative(expression: Expr) -> bool:
+    """Whether the expression is written with a minus sign (its first term, for a sum)."""
+    if isinstance(expression, sp.Add):
+        terms = sorted(expression.args, key=sp.default_sort_key)
+        return sum(bool(t.could_extract_minus_sign()) for t in terms) * 2 > len(terms)
+    return bool(expression.could_extract_minus_sign())

@@ -1,0 +1,227 @@
+"""Stabilisation, System to System: no NaN and no infinity on finite input where the value is finite.
+
+- elementwise formulas: bounded forms of their exponentials (`stable_scalar`);
+- log of a stored output (cross-entropy of a sigmoid or a softmax): the output's formula is put in;
+- softmax and log-sum-exp: the maximum is subtracted, at the level of indices:
+
+      m = max_k u_k,  e_i = exp(u_i - m),  S = Σ_k e_k,  softmax_i = e_i/S,  log Σ_k exp(u_k) = m + log S.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import sympy as sp
+from sympy import Dummy, Expr
+
+from .expressions import Access, Call, Range, Reduction, Where, alpha_key, contains, freshen, index, rebuild, walk
+from .samples import BATCH
+from .simplify import tidied
+from .stable_scalar import log_form, stabilised
+from .system import Equation, FunctionDefinition, Role, System, Tensor
+
+__all__ = ["canonical", "derivative_name", "stable"]
+
+
+def derivative_name(name: str, orders: tuple[int, ...], parameters: tuple[sp.Symbol, ...]) -> str:
+    """The name of a derivative of a named function: `dsigma`, or `dcost_da` for one of several arguments."""
+    if not any(orders):
+        return name
+    total = sum(orders)
+    power = "" if total == 1 else str(total)
+    if len(orders) == 1:
+        return f"d{power}{name}"
+    by = "".join(f"_d{p.name}{'' if o == 1 else o}" for p, o in zip(parameters, orders, strict=True) if o)
+    return f"d{power}{name}{by}"
+
+
+def stable(system: System) -> System:
+    """The System in forms that a kernel can evaluate without overflow; same values, same outputs.
+
+    Named functions that remain are redefined by their stable formulas; a derivative becomes a named
+    function of its own, so that every remaining `Call` has orders 0.
+    """
+    return _Stabiliser(system).run()
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """The equation at work and the ranges of all indices in force."""
+
+    name: str
+    ranges: tuple[Range, ...]
+
+    def inside(self, node: Expr) -> _Scope:
+        """The scope of the node's children: a reduction adds its own indices."""
+        return replace(self, ranges=(*self.ranges, *node.ranges)) if isinstance(node, Reduction) else self
+
+
+@dataclass
+class _Stabiliser:
+    system: System
+    equations: list[Equation] = field(default_factory=list)
+    tensors: list[Tensor] = field(default_factory=list)
+    shared: dict[Expr, str] = field(default_factory=dict)  # canonical value -> the tensor that stores it
+    functions: dict[str, FunctionDefinition] = field(default_factory=dict)
+
+    def run(self) -> System:
+        system = self.system
+        self.tensors = list(system.tensors)
+        for equation in system.equations:
+            value = self._logs_of_outputs(equation.value)
+            value = value if value == equation.value else tidied(value)
+            scope = _Scope(equation.name, equation.ranges)
+            value = self._log_sum_exp(value, scope)
+            value = self._softmax(value, scope)
+            value = self._named(value)
+            self.equations.append(replace(equation, value=_scalar(value)))
+        return replace(
+            system,
+            equations=tuple(self.equations),
+            tensors=tuple(self.tensors),
+            functions=tuple(self.functions.values()),
+        )
+
+    def _named(self, expression: Expr) -> Expr:
+        """Calls of stable functions: short formulas put in, long ones named, derivatives included."""
+        if isinstance(expression, Call):
+            arguments = [self._named(a) for a in expression.arguments]
+            definition = self.system.function(expression.name)
+            body = definition.derivative(expression.orders)
+            if body is None:
+                return rebuild(expression, (*expression.args[:2], *arguments))
+            body = _scalar(self._named(body))
+            name = derivative_name(expression.name, expression.orders, definition.parameters)
+            if _short(body):
+                return body.xreplace(dict(zip(definition.parameters, arguments, strict=True)))
+            self.functions[name] = FunctionDefinition(name, definition.parameters, body, definition.origin)
+            return Call(name, (0,) * len(arguments), *arguments)
+        return rebuild(expression, [self._named(a) for a in expression.args])
+
+    def _logs_of_outputs(self, expression: Expr) -> Expr:
+        """log(…a…) with a's formula put in where the logarithm then splits, named functions opened for it."""
+        if isinstance(expression, Call):
+            opened = self.system.expanded(expression)
+            if opened != expression and contains(opened, lambda n: isinstance(n, sp.log)):
+                replaced = self._logs_of_outputs(opened)
+                return replaced if replaced != opened else expression
+            return expression
+        if isinstance(expression, sp.log):
+            argument = expression.args[0].replace(lambda n: isinstance(n, Access), self._formula)
+            form = log_form(argument) if argument != expression.args[0] else None
+            if form is not None:
+                return form
+        return rebuild(expression, [self._logs_of_outputs(a) for a in expression.args])
+
+    def _formula(self, access: Access) -> Expr:
+        """The right side of an output made of exponentials, at the access; else the access."""
+        equations = self.system.defining(access.name)
+        if len(equations) != 1 or not all(isinstance(i, Dummy) for i in equations[0].indices):
+            return access
+        value = self.system.expanded(equations[0].value)
+        if not value.has(sp.exp, sp.tanh):
+            return access
+        return freshen(value, dict(zip(equations[0].indices, access.indices, strict=True)))
+
+    def _log_sum_exp(self, expression: Expr, scope: _Scope) -> Expr:
+        """log Σ_k exp(u_k) → m + log S, as an equation of its own, shared by all who ask."""
+        if isinstance(expression, sp.log) and _sum_of_exp(expression.args[0]):
+            found = self._lookup(expression)
+            if found is None:
+                _, maximum, total = self._shifted(expression.args[0], scope)
+                found = self._define("lse", maximum + sp.log(total), scope, expression)
+            return found
+        inner = scope.inside(expression)
+        return rebuild(expression, [self._log_sum_exp(a, inner) for a in expression.args])
+
+    def _softmax(self, expression: Expr, scope: _Scope) -> Expr:
+        """exp(u_i)/Σ_k exp(u_k) → exp(u_i - m)/Σ_k exp(u_k - m)."""
+        if isinstance(expression, sp.Mul):
+            for numerator in expression.args:
+                for quotient in expression.args:
+                    total, exponent = quotient.as_base_exp()
+                    if isinstance(numerator, sp.exp) and exponent == -1 and _sum_of_exp(total):
+                        rest = (f for f in expression.args if f not in (numerator, quotient))
+                        return sp.Mul(self._shifted_quotient(numerator, total, scope), *rest)
+        inner = scope.inside(expression)
+        return rebuild(expression, [self._softmax(a, inner) for a in expression.args])
+
+    def _shifted_quotient(self, numerator: Expr, total: Reduction, scope: _Scope) -> Expr:
+        exponential, maximum, shifted = self._shifted(total, scope)
+        bound = total.ranges[0].symbol
+        for symbol in numerator.free_symbols if len(total.ranges) == 1 else ():
+            if isinstance(symbol, Dummy) and total.body.xreplace({bound: symbol}) == numerator:
+                return exponential.xreplace({bound: symbol}) / shifted
+        return sp.exp(numerator.args[0] - maximum) / shifted
+
+    def _shifted(self, total: Reduction, scope: _Scope) -> tuple[Expr, Access, Access]:
+        """(exp(u_k - m) at the sum's own index, m, S) for Σ_k exp(u_k), each an equation, made once."""
+        argument = total.body.args[0]
+        maximum_value = Reduction("max", argument, total.ranges, total.guards)
+        maximum = self._lookup(maximum_value) or self._define("max", maximum_value, scope, maximum_value)
+        exponential = sp.exp(argument - maximum)
+        if len(total.ranges) == 1 and not total.guards and total.ranges[0].lower == 0:
+            stored = self._lookup(exponential)
+            exponential = stored or self._define("exp", exponential, scope, exponential, total.ranges)
+        shifted = self._lookup(total)
+        if shifted is None:
+            shifted = self._define("sum", Reduction("sum", exponential, total.ranges, total.guards), scope, total)
+        return exponential, maximum, shifted
+
+    def _define(self, suffix: str, value: Expr, scope: _Scope, origin: Expr, extra: tuple[Range, ...] = ()) -> Access:
+        """A new equation for a part of an equation, found again by `origin`, whose free indices it carries."""
+        ranges = {r.symbol: r for r in (*scope.ranges, *extra)}
+        key, free = canonical(origin)
+        renamed = {v: index(v.name) for v in free}
+        fresh = tuple(
+            Range(renamed[v], ranges[v].lower.xreplace(renamed), ranges[v].upper.xreplace(renamed)) for v in free
+        )
+        name = self._fresh(f"{scope.name}_{suffix}")
+        self.equations.append(Equation(name, tuple(r.symbol for r in fresh), fresh, freshen(value, renamed)))
+        shape = tuple(r.extent for r in fresh)
+        self.tensors.append(Tensor(name, shape, Role.DEFINED, BATCH in shape))
+        self.shared[key] = name
+        return Access(name, *free)
+
+    def _lookup(self, origin: Expr) -> Access | None:
+        """Where the value of an expression is stored, read at the expression's own free indices."""
+        key, free = canonical(origin)
+        return Access(self.shared[key], *free) if key in self.shared else None
+
+    def _fresh(self, name: str) -> str:
+        taken = {t.name for t in self.tensors}
+        while name in taken:
+            name += "_"
+        return name
+
+
+def canonical(expression: Expr) -> tuple[Expr, tuple[Dummy, ...]]:
+    """A key that is equal for expressions equal up to index names, and the free indices in its order."""
+    free: dict[Dummy, Expr] = {}
+    outer = expression.free_symbols
+    for node in walk(expression):
+        if isinstance(node, Dummy) and node in outer and node not in free:
+            free[node] = sp.Symbol(f"_f{len(free)}", integer=True)
+    return alpha_key(expression.xreplace(free)), tuple(free)
+
+
+def _sum_of_exp(expression: Expr) -> bool:
+    return isinstance(expression, Reduction) and expression.kind == "sum" and isinstance(expression.body, sp.exp)
+
+
+def _short(body: Expr) -> bool:
+    """One primitive or a few operations: not worth a name."""
+    functions = sum(isinstance(n, sp.Function) for n in walk(body))
+    branches = sum(isinstance(n, Where) for n in walk(body))
+    return bool(functions + branches <= 1 and sp.count_ops(body) <= 6)
+
+
+def _scalar(expression: Expr) -> Expr:
+    """Bounded forms everywhere in the expression, inside sums too."""
+    if isinstance(expression, Access):
+        return expression
+    if isinstance(expression, Reduction):
+        return Reduction(expression.kind, _scalar(expression.body), expression.ranges, expression.guards)
+    if contains(expression, lambda n: isinstance(n, Reduction)):
+        return rebuild(expression, [_scalar(a) for a in expression.args])
+    return stabilised(expression)
