@@ -7,6 +7,6 @@ z1[j] = b1[j] + sum[k](w1[j, k] * x[k])
 a1[j] = tanh(z1[j])
 
 z2[j] = b2[j] + sum[k](w2[j, k] * a1[k])
-a2[j] = softmax[j](z2[j])
+a2[j] = softmax(z2[j])
 
 cost = sum[j](cross_entropy(a2[j], y[j]))
