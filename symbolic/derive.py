@@ -196,7 +196,8 @@ class _Reverse:
         cotangents: dict[str, Tensor],
     ) -> tuple[Term, ...]:
         log = _Log(self, label, Partial(Access(COST), wanted))
-        chains, locals_ = [], []
+        chains: list[Term] = []
+        locals_: list[Term] = []
         for equation in readers:
             seed, target, bound = self._incoming(equation, cotangents)
             value = freshen(equation.value, dict(zip(equation.indices, target.indices, strict=True)))

@@ -295,7 +295,8 @@ class Partial(Expr):
 
     @property
     def wrt(self) -> Access:
-        return self.args[1]
+        wrt: Access = self.args[1]
+        return wrt
 
     def _sympystr(self, printer: object) -> str:
         return f"D({self.of}, {self.wrt})"

@@ -44,7 +44,7 @@ def known_results(system: System) -> tuple[Known, ...]:
 
 def fold(expression: Expr, known: Iterable[Known]) -> Expr:
     """The expression with every recognised right side replaced by its left side."""
-    table = {}
+    table: dict[str, list[Known]] = {}
     for item in known:
         table.setdefault(item.anchor.name, []).append(item)
     present = {a.name for a in accesses(expression)}

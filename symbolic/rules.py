@@ -48,14 +48,31 @@ def of_sum(of: Expr, wrt: Access, _: frozenset[str]) -> tuple[Term, ...]:
 
 
 def of_reduction(of: Expr, wrt: Access, _: frozenset[str]) -> tuple[Term, ...]:
-    """∂(Σ_k u_k)/∂x = Σ_k ∂u_k/∂x."""
-    if of.kind != "sum":
-        raise DerivationError(
-            f"no rule for the derivative of {of.kind}[…] with respect to {wrt}: write it with sums and elementwise "
-            "functions"
-        )
+    """∂(Σ_k u_k)/∂x = Σ_k ∂u_k/∂x, and the corresponding rule for a product, a maximum, a minimum."""
     fresh = freshen(of)
-    return (Term((Partial(fresh.body, wrt),), fresh.ranges, (), fresh.guards),)
+    weight = {"sum": _sum_weight, "prod": _product_weight, "max": _extremum_weight, "min": _extremum_weight}[of.kind]
+    return (Term((*weight(of, fresh), Partial(fresh.body, wrt)), fresh.ranges, (), fresh.guards),)
+
+
+def _sum_weight(_: Expr, __: Expr) -> tuple[Expr, ...]:
+    """Every summand counts once."""
+    return ()
+
+
+def _product_weight(of: Expr, fresh: Expr) -> tuple[Expr, ...]:
+    """∂(Π_k u_k)/∂u_k = Π_{l≠k} u_l, written with where(l = k, 1, u_l): right where a u is 0 too."""
+    others = freshen(of)
+    pairs = zip(others.ranges, fresh.ranges, strict=True)
+    same = sp.And(*(sp.Eq(a.symbol, b.symbol) for a, b in pairs))
+    return (Reduction("prod", Where(same, Integer(1), others.body), others.ranges, others.guards),)
+
+
+def _extremum_weight(of: Expr, fresh: Expr) -> tuple[Expr, ...]:
+    """∂(max_k u_k)/∂u_k = [u_k = m]/#{l : u_l = m}: at a tie the mean over those that attain it."""
+    again = freshen(of)
+    attained = Where(sp.Eq(again.body, freshen(of)), Integer(1), Integer(0))
+    count = Reduction("sum", attained, again.ranges, again.guards)
+    return Where(sp.Eq(fresh.body, freshen(of)), Integer(1), Integer(0)), 1 / count
 
 
 def of_product(of: Expr, wrt: Access, names: frozenset[str]) -> tuple[Term, ...]:

@@ -19,7 +19,7 @@ from .expressions import Access, Call, Reduction, Where, accesses, freshen, rebu
 from .fold import Known, fold, known_results
 from .system import Equation, System
 
-__all__ = ["Inverse", "inverses", "merged_sums", "simplified", "tidied", "through_outputs"]
+__all__ = ["Inverse", "inverses", "merged_sums", "simplified", "through_outputs", "tidied"]
 
 
 _SHORT = 8
@@ -173,7 +173,8 @@ def _pulled_out(reduction: Reduction) -> Expr:
     """Σ_k c f_k = c Σ_k f_k for numbers and sizes c."""
     if reduction.kind != "sum":
         return reduction
-    outside, inside = [], []
+    outside: list[Expr] = []
+    inside: list[Expr] = []
     for factor in sp.Mul.make_args(reduction.body):
         constant = not accesses(factor) and not factor.free_symbols & set(reduction.bound_symbols)
         (outside if constant else inside).append(factor)

@@ -156,7 +156,8 @@ def log_form(argument: Expr) -> Expr | None:
     form = rational_form(argument)
     if form is None:
         return None
-    linear, softplus, rest = Integer(0), {}, Integer(0)
+    linear, rest = Integer(0), Integer(0)
+    softplus: dict[tuple[int, Expr], Expr] = {}
     for polynomial, sign in ((form.numerator, 1), (form.denominator, -1)):
         content, factors = _factored(polynomial)
         constant = _positive_log(content)
