@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import sympy as sp
-from chainrule.symbolic.expressions import Access, Call, Range, Reduction, Where
 from sympy import Expr, Integer
+
+from chainrule.symbolic.expressions import Access, Call, Range, Reduction, Where
 
 from .ir import BATCH, Buffer, Contract, Kernel, Map, Program, Reduce, Statement
 

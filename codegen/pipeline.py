@@ -1,0 +1,157 @@
+"""The pipeline on one screen, from a System to files or to kernels.
+
+    System ─ lower ─► Program ─ backends ─► Sources (file texts) ─► write_folder   generate
+                                                    └─► build, load ─► Kernels     compile
+
+Each stage's output is the next one's input, and none looks back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chainrule.symbolic.errors import BuildError
+from chainrule.symbolic.format import format_system
+
+from .backends import backend
+from .files import MANIFEST, output_name, write_folder
+from .ir import DTYPES, Program
+from .load import MODULE, TARGETS, Kernels, check_request, kernels_from_texts
+from .lower import lower
+from .manifest import manifest_text
+
+if TYPE_CHECKING:
+    import os
+
+    from chainrule.symbolic.system import System
+
+__all__ = ["DERIVATION", "Generated", "Sources", "compile", "generate", "kernels", "render", "write"]
+
+DERIVATION = "derivation.md"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """A model on its way to files: the System, the Program, and the texts of each target's files."""
+
+    system: System
+    program: Program
+    texts: Mapping[str, Mapping[str, str]]
+    formulas: str
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What `generate` wrote: the folder and its files, iterated in the order written."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    program: Program
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(self.files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
+def generate(
+    system: System,
+    out: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    targets: Sequence[str] = ("numpy", "c"),
+    dtype: str = "float64",
+    wrt: Sequence[str] | None = None,
+    with_test: bool = False,
+    derivation: bool = True,
+) -> Generated:
+    """Write the model's kernels, derivation and manifest to the folder `out`/`name`, whole or not at all.
+
+    `name` defaults to the System's; an `out` that ends in it already is the folder itself. `wrt` are
+    the tensors whose gradients are wanted (default: every parameter). `with_test` adds a C program
+    that checks the gradients without Python. Raises BuildError for a bad name, target or dtype and
+    for an output that cannot be written, DerivationError or LoweringError where the model has no kernels.
+    """
+    sources = render(system, name=name, targets=targets, dtype=dtype, wrt=wrt)
+    return write(sources, out, with_test=with_test, derivation=derivation_text(system, wrt) if derivation else None)
+
+
+def compile(
+    system: System,
+    target: str = "c",
+    dtype: str = "float64",
+    *,
+    threads: int = 1,
+    wrt: Sequence[str] | None = None,
+) -> Kernels:
+    """The model's kernels, ready to be called; built in the per-user cache.
+
+    Without a C compiler the NumPy kernels take the place of the C ones, with one warning. Raises
+    what `generate` does, and BuildError where the C does not compile.
+    """
+    check_request(target, threads)
+    return kernels(render(system, targets=(target,), dtype=dtype, wrt=wrt), target)
+
+
+def render(
+    system: System,
+    *,
+    name: str | None = None,
+    targets: Sequence[str] = TARGETS,
+    dtype: str = "float64",
+    wrt: Sequence[str] | None = None,
+) -> Sources:
+    """Lower the System and render the sources of every target."""
+    chosen = output_name(system.name if name is None else name)
+    if dtype not in DTYPES:
+        raise BuildError(f"unknown dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
+    if not targets or isinstance(targets, str):
+        raise BuildError(f"no targets: expected some of {', '.join(TARGETS)}, got {targets!r}")
+    for target in targets:
+        check_request(target, threads=1)
+    program = lower(system, name=chosen, dtype=dtype, wrt=wrt)
+    texts = {target: backend(target).render(program) for target in dict.fromkeys(targets)}
+    return Sources(system, program, texts, format_system(system))
+
+
+def derivation_text(system: System, wrt: Sequence[str] | None = None) -> str:
+    """The derivation of the model's gradients, in Markdown."""
+    from chainrule.symbolic.derive import derive
+
+    return derive(system, wrt).markdown()
+
+
+def write(
+    sources: Sources, out: str | os.PathLike[str], *, with_test: bool = False, derivation: str | None = None
+) -> Generated:
+    """Write rendered sources, and the derivation's text, to the folder that generate's `out` stands for."""
+    program = sources.program
+    texts: dict[str, str] = {}
+    for rendered in sources.texts.values():
+        texts.update((f, t) for f, t in rendered.items() if with_test or f != f"{program.name}_test.c")
+    if derivation is not None:
+        texts[DERIVATION] = derivation
+    texts[MANIFEST] = manifest_text(program, sources.formulas, texts, tuple(sources.texts))
+    folder = Path(out)
+    folder = folder if folder.name == program.name else folder / program.name
+    return Generated(folder, write_folder(folder, texts), program)
+
+
+def kernels(sources: Sources, target: str) -> Kernels:
+    """Load rendered sources. The NumPy module is the calling layer of every target: rendered here if need be."""
+    texts = {file: text for rendered in sources.texts.values() for file, text in rendered.items()}
+    if MODULE not in texts:
+        texts.update(backend("numpy").render(sources.program))
+    return kernels_from_texts(
+        texts,
+        target,
+        name=sources.program.name,
+        dtype=sources.program.dtype,
+        wrt=sources.program.wrt,
+        formulas=sources.formulas,
+        system=sources.system,
+    )
