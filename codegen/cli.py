@@ -144,7 +144,8 @@ def _system(model: str | None, network_options: dict[str, Any]) -> System:
         raise click.UsageError(f"--{next(iter(given))} needs --layers")
     if model is None:
         raise click.UsageError("no model: give a .eq file, the name of a built-in model, or --layers")
-    from chainrule.symbolic.language import builtin, parse, parse_file
+    from chainrule.symbolic.language import parse, parse_file
+    from chainrule.symbolic.models import builtin
 
     if model == "-":
         return parse(sys.stdin.read(2**20), file="<stdin>")
@@ -218,12 +219,10 @@ def generate(
 
     with progress("Deriving and writing kernels"):
         system = _system(model, network_options)
-        if name is None and model is not None and model.endswith(".eq"):
-            name = Path(model).stem
-        sources = pipeline.render(system, name=name, targets=targets, dtype=dtype, wrt=wrt)
+        sources = pipeline.render(system, name=name, targets=targets, dtype=dtype, wrt=wrt, with_test=with_test)
         checking = None if no_check else _Checking(sources)
         paper = pipeline.derivation_text(system, wrt)
-        made = pipeline.write(sources, out, with_test=with_test, derivation=paper)
+        made = pipeline.write(sources, out, derivation=paper)
     describe(made)
     if checking is None:
         return
@@ -343,6 +342,6 @@ def catalogue(name: str | None) -> None:
         first, *others = formulas(entry)
         rows.append((entry.kind, " = ".join(first), others[0][1] if others else ""))
     table(("kind", "formula", "derivative"), rows)
-    from chainrule.symbolic.language import builtin_names
+    from chainrule.symbolic.models import builtin_names
 
     say(f"\nBuilt-in models: {', '.join(builtin_names())}")
