@@ -86,7 +86,7 @@ def key(system: System) -> tuple[object, ...]:
         value = alpha_key(freshen(system.expanded(e.value), names))
         bounds = tuple((r.lower.xreplace(names), sp.expand(r.upper.xreplace(names))) for r in e.ranges)
         equations.append((e.name, tuple(i.xreplace(names) for i in e.indices), bounds, value))
-    functions = tuple((f.name, f.parameters, f.body) for f in system.functions)
+    functions = tuple((f.name, f.parameters, f.body) for f in system.functions if f.origin == "user")
     return system.tensors, tuple(equations), functions, system.outputs
 
 
