@@ -100,22 +100,13 @@ def _words(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     return words
 
 
-def _widths(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    words = _words(ctx, parameter, value)
-    if words is None:
-        return None
-    if len(words) < 2 or not all(w.isascii() and w.isdigit() and 0 < len(w) < 10 and int(w) for w in words):
-        raise click.BadParameter("expected the layers' widths, such as 784,128,10", param=parameter)
-    return tuple(int(w) for w in words)
-
-
 def _model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """MODEL, or the options that stand for it."""
     for decorate in (
         click.option("--cost", metavar="NAME", help="Cost of the network: a catalogue name or a formula in a and y."),
         click.option("--output", metavar="NAME", help="Activation of the last layer."),
         click.option("--sigma", metavar="NAME", multiple=True, help="Activation; once, or once for each layer."),
-        click.option("--layers", metavar="WIDTHS", callback=_widths, help="A dense network, such as 784,128,10."),
+        click.option("--layers", metavar="WIDTHS", callback=_words, help="A dense network, such as 784,128,10."),
         click.argument("model", required=False),
     ):
         command = decorate(command)
