@@ -173,14 +173,9 @@ def derive(model: str | None, wrt: tuple[str, ...] | None, out: str | None, **ne
 def _paper(derivation: Derivation, suffix: str) -> str | bytes:
     """The derivation in the form that the file name asks for; a readable text where there is none."""
     if suffix == ".pdf":
-        import tempfile
+        from chainrule.symbolic.report import compile_latex
 
-        from chainrule.symbolic import report
-
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "derivation.pdf"
-            report.pdf(derivation, path)
-            return path.read_bytes()
+        return compile_latex(derivation.latex())
     forms = {"": derivation.text, ".md": derivation.markdown, ".tex": derivation.latex, ".html": derivation.html}
     return forms[suffix]()
 

@@ -58,11 +58,22 @@ def formulas(entry: Entry) -> list[tuple[str, str]]:
 
     arguments = ", ".join(p.name for p in entry.parameters)
     if entry.kind == "layer":
-        return [(f"{entry.name}[j]({arguments}[j])", format_expression(entry.body))]
+        return [(f"{entry.name}[j]({arguments}[j])", format_expression(entry.body)), _layer_derivative(entry)]
     lines = [(f"{entry.name}({arguments})", format_expression(entry.body))]
     orders = (1,) + (0,) * (len(entry.parameters) - 1)
     by = f"d {entry.name}/d {entry.parameters[0]}"
     return [*lines, (by, format_expression(definition(entry.name).derivative(orders)))]
+
+
+def _layer_derivative(entry: Entry) -> tuple[str, str]:
+    """∂cost/∂z of a whole layer a = f(z), with the adjoint of a given: what its backward pass computes."""
+    from chainrule.symbolic.derive import derive
+    from chainrule.symbolic.format import format_expression
+    from chainrule.symbolic.language import parse
+
+    system = parse(f"parameter z[n]\na[j] = {entry.name}[j](z[j])\noutput a")
+    adjoint = derive(system, ["z"]).gradient("z")
+    return f"with a = {entry.name}(z): {format_expression(adjoint.target)}", format_expression(adjoint.value)
 
 
 def _tensors(program: Program) -> list[tuple[str, str, str]]:
