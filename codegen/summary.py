@@ -27,7 +27,11 @@ def describe(made: Generated) -> None:
     say()
     counts = [(entry, _number(count["per_sample"])) for entry, count in facts["operations"].items()]
     table(("kernel", "operations per sample"), counts)
-    say(f"\nworkspace  {_workspace(facts['workspace'])}\n")
+    say(f"\nworkspace  {_workspace(facts['workspace'])}")
+    if "c" in facts["targets"]:
+        sizes = ", ".join(["batch", *facts["sizes"]])
+        say(f"           in C {facts['name']}_workspace({sizes}) says how much, packed copies included")
+    say()
     table(("file", "bytes"), [(str(path), _number(path.stat().st_size)) for path in made])
 
 
