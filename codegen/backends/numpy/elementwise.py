@@ -1,0 +1,317 @@
+"""Scalar formulas to elementwise values: one NumPy ufunc for each node, numbers of sizes gathered into one.
+
+Functions are a table; sums and products are walks, because what may be gathered depends on the
+neighbours: constants are multiplied together once, factors of few axes come first, and a factor that
+is 0 or 1 by a condition multiplies last, as a mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+
+import sympy as sp
+from sympy import Expr, Integer, Rational, Symbol
+from sympy.codegen.cfunctions import expm1, hypot, log1p
+from sympy.logic.boolalg import Boolean
+
+from chainrule.symbolic.errors import LoweringError
+from chainrule.symbolic.expressions import Access, Call, Maximum, Minimum, Range, Where, contains
+from chainrule.symbolic.primitives import Sigmoid, Softplus
+from chainrule.symbolic.system import FunctionDefinition
+
+from .values import Graph, Operand, Value
+
+__all__ = ["Elementwise", "Loops"]
+
+_UFUNCS = {
+    sp.exp: "exp", sp.log: "log", expm1: "expm1", log1p: "log1p",
+    sp.sin: "sin", sp.cos: "cos", sp.tan: "tan", sp.asin: "arcsin", sp.acos: "arccos", sp.atan: "arctan",
+    sp.sinh: "sinh", sp.cosh: "cosh", sp.tanh: "tanh", sp.asinh: "arcsinh", sp.acosh: "arccosh", sp.atanh: "arctanh",
+    sp.Abs: "absolute", sp.sign: "sign", sp.floor: "floor", sp.ceiling: "ceil",
+    sp.atan2: "arctan2", hypot: "hypot",
+    Maximum: "maximum", Minimum: "minimum", sp.Max: "maximum", sp.Min: "minimum",
+}  # fmt: skip
+_COMPARISONS = {
+    sp.Lt: "less", sp.Le: "less_equal", sp.Gt: "greater", sp.Ge: "greater_equal", sp.Eq: "equal", sp.Ne: "not_equal",
+    sp.And: "logical_and", sp.Or: "logical_or", sp.Not: "logical_not",
+}  # fmt: skip
+_SPECIAL = {sp.erf: "erf", sp.erfc: "erfc"}
+_LARGEST_POWER = 8  # whole powers up to here are products
+
+
+@dataclass(frozen=True)
+class Loops:
+    """The axes of one statement: the range of each, in order."""
+
+    ranges: tuple[Range, ...]
+
+    @property
+    def extents(self) -> tuple[Expr, ...]:
+        return tuple(r.extent for r in self.ranges)
+
+    def canonical(self) -> dict[Expr, Expr]:
+        """Index → a symbol that says its axis alone: orders of terms then depend on nothing else."""
+        return {r.symbol: Symbol(f"_{m}", integer=True) for m, r in enumerate(self.ranges)}
+
+
+class Elementwise:
+    """Builds the values of one statement's formula.
+
+    `buffers` holds what each buffer that is already written is made of, `functions` the definitions
+    of the calls. Raises LoweringError for a function that NumPy has no counterpart of.
+    """
+
+    def __init__(
+        self, graph: Graph, buffers: Mapping[str, Operand], functions: Iterable[FunctionDefinition], loops: Loops
+    ) -> None:
+        self._graph = graph
+        self._buffers = buffers
+        self._functions = {f.name: f for f in functions}
+        self._canonical = loops.canonical()
+        self._axis: dict[Expr, int] = {s: m for m, s in enumerate(self._canonical.values())}
+        self._loops = loops
+        self._extents = loops.extents
+        self._made: dict[Expr, Operand] = {}
+
+    def build(self, formula: Expr) -> Operand:
+        """The formula (in the statement's own indices), laid over the statement's axes."""
+        return self._build(formula.xreplace(self._canonical))
+
+    def _build(self, e: Expr) -> Operand:
+        if e not in self._made:
+            self._made[e] = self._node(e)
+        return self._made[e]
+
+    def _number(self, e: Expr) -> Operand:
+        return self._graph.number(self._build(e))
+
+    def _constant(self, e: Expr) -> bool:
+        return not contains(e, lambda n: isinstance(n, Access) or n in self._axis)
+
+    def _node(self, e: Expr) -> Operand:
+        if self._constant(e):
+            return self._graph.scalar(e)
+        if e in self._axis:
+            r = self._loops.ranges[self._axis[e]]
+            made = self._graph.value("indices", (), (r.extent,), (r.lower, r.upper))
+            return Operand(made, (self._axis[e],))
+        for kind, rule in self._rules.items():
+            if isinstance(e, kind):
+                return rule(self, e)
+        for table, operation in ((_UFUNCS, "ufunc"), (_SPECIAL, "special")):
+            if e.func in table:
+                operands = [self._number(a) for a in e.args]
+                return self._fold(table[e.func], operands, operation)
+        if e.func in _COMPARISONS:
+            return self._condition(e)
+        raise LoweringError(f"{e.func.__name__} has no NumPy counterpart, in {e}: write it with functions of the catalogue")
+
+    def _apply(self, name: str, *operands: Operand) -> Operand:
+        if name == "negative" and operands[0].value.detail == ("negative",):
+            (inner,) = operands[0].value.operands
+            return inner.placed(operands[0].axes)
+        return self._graph.elementwise("ufunc", name, operands, self._extents)
+
+    def _fold(self, name: str, operands: list[Operand], operation: str = "ufunc") -> Operand:
+        if len(operands) == 1 or operation == "special":
+            return self._graph.elementwise(operation, name, operands, self._extents)
+        return reduce(lambda u, v: self._apply(name, u, v), operands)
+
+    # --- leaves, calls, conditions
+
+    def _access(self, e: Access) -> Operand:
+        return read(self._graph, self._buffers[e.name], e.indices, self._axis)
+
+    def _call(self, e: Call) -> Operand:
+        formula = self._functions[e.name].apply(e)
+        if formula == e:
+            raise LoweringError(f"{e.name} has no formula: a kernel needs one")
+        return self._build(formula)
+
+    def _condition(self, e: Boolean) -> Operand:
+        operands = [self._build(a) for a in e.args]
+        if not isinstance(e, (sp.And, sp.Or, sp.Not)):
+            operands = [self._graph.number(o) for o in operands]
+        name = _COMPARISONS[e.func]
+
+        def combine(*parts: Operand) -> Operand:
+            return self._graph.elementwise("ufunc", name, parts, self._extents, boolean=True)
+
+        return combine(operands[0]) if len(operands) == 1 else reduce(combine, operands)
+
+    def _where(self, e: Where) -> Operand:
+        clamped = _as_clamp(e)
+        if clamped is not None:
+            return self._apply(clamped[0], self._number(clamped[1]), self._graph.scalar(clamped[2]))
+        condition = self._build(e.condition)
+        if (e.then, e.otherwise) == (1, 0):
+            return condition
+        if (e.then, e.otherwise) == (0, 1):
+            return self._graph.elementwise("ufunc", "logical_not", [condition], self._extents, boolean=True)
+        parts = [condition, self._number(e.then), self._number(e.otherwise)]
+        return self._graph.elementwise("select", "", parts, self._extents)
+
+    def _piecewise(self, e: sp.Piecewise) -> Operand:
+        pieces = list(e.args)
+        result: Expr = pieces[-1][0]
+        for value, condition in reversed(pieces[:-1]):
+            result = Where(condition, value, result)
+        return self._build(result)
+
+    # --- sums
+
+    def _sum(self, e: sp.Add) -> Operand:
+        content, e = e.primitive()
+        if content != 1:
+            return self.product(content, [self._number(e)])
+        constant = Integer(0)
+        terms: list[tuple[bool, Operand]] = []
+        for term in e.args:
+            if self._constant(term):
+                constant += term
+                continue
+            coefficient, rest = term.as_coeff_Mul()
+            negative = bool(coefficient.is_negative)
+            terms.append((negative, self._number(-coefficient * rest if negative else term)))
+        terms.sort(key=lambda t: (len(t[1].axes), t[0]))
+        if constant != 0:
+            terms.insert(0 if terms[0][0] and not constant.could_extract_minus_sign() else 1, _signed(self._graph, constant))
+        if terms[0][0]:
+            first = next((m for m, t in enumerate(terms) if not t[0] and t[1].axes == terms[0][1].axes), 0)
+            terms.insert(0, terms.pop(first))
+        negative, total = terms[0]
+        for sign, term in terms[1:]:
+            if sign == negative:
+                total = self._apply("add", total, term)
+            elif negative:
+                total, negative = self._apply("subtract", term, total), False
+            else:
+                total = self._apply("subtract", total, term)
+        return self._apply("negative", total) if negative else total
+
+    # --- products and powers
+
+    def _product(self, e: sp.Mul) -> Operand:
+        constant = Integer(1)
+        above: list[Operand] = []
+        below: list[Operand] = []
+        for factor in e.args:
+            if self._constant(factor):
+                constant *= factor
+                continue
+            if factor.is_Add:  # SymPy writes 2*(a - y) as 2*a - 2*y
+                content, factor = factor.primitive()
+                constant *= content
+            if isinstance(factor, sp.Pow) and factor.exp.is_number and factor.exp.is_negative:
+                below.append(self._number(factor.base**-factor.exp))
+            else:
+                above.append(self._build(factor))
+        if not below:
+            return self.product(constant, above)
+        divisor = self.product(Integer(1), below)
+        if not above:
+            return self._quotient(constant, divisor)
+        return self._apply("divide", self.product(constant, above), divisor)
+
+    def product(self, constant: Expr, factors: Iterable[Operand]) -> Operand:
+        """constant · the factors: those of few axes first, conditions last."""
+        numbers = sorted((f for f in factors if not f.value.boolean), key=lambda f: len(f.axes))
+        masks = [f for f in factors if f.value.boolean]
+        if masks and not numbers and constant == 1:
+            return self._graph.elementwise("ufunc", "logical_and", masks, self._extents, boolean=True) if masks[1:] else masks[0]
+        if constant == -1 and numbers:
+            return self._apply("negative", self.product(Integer(1), [*numbers, *masks]))
+        if constant != 1:
+            numbers.insert(min(1, len(numbers)), self._graph.scalar(constant))
+        return reduce(lambda u, v: self._apply("multiply", u, v), [*numbers, *masks])
+
+    def _quotient(self, constant: Expr, divisor: Operand) -> Operand:
+        if constant == 1:
+            return self._apply("reciprocal", divisor)
+        return self._apply("divide", self._graph.scalar(constant), divisor)
+
+    def _power(self, e: sp.Pow) -> Operand:
+        base, exponent = e.args
+        if base == sp.E:
+            return self._apply("exp", self._number(exponent))
+        if exponent.is_number and exponent.is_negative:
+            return self._apply("reciprocal", self._number(base**-exponent))
+        if exponent == Rational(1, 2):
+            return self._apply("sqrt", self._number(base))
+        if exponent.is_Integer and exponent <= _LARGEST_POWER:
+            return self._whole_power(self._number(base), int(exponent))
+        if (2 * exponent).is_Integer and exponent < _LARGEST_POWER:
+            root = self._apply("sqrt", self._number(base))
+            return self._apply("multiply", root, self._whole_power(self._number(base), int(exponent)))
+        return self._apply("power", self._number(base), self._number(exponent))
+
+    def _whole_power(self, base: Operand, exponent: int) -> Operand:
+        if exponent == 1:
+            return base
+        if exponent % 2:
+            return self._apply("multiply", self._whole_power(base, exponent - 1), base)
+        return self._apply("square", self._whole_power(base, exponent // 2))
+
+    # --- functions that must not overflow
+
+    def _sigmoid(self, e: Sigmoid) -> Operand:
+        decay = self._apply("exp", self._apply("negative", self._number(e.args[0])))
+        return self._apply("reciprocal", self._apply("add", decay, self._graph.scalar(1)))
+
+    def _softplus(self, e: Softplus) -> Operand:
+        z = self._number(e.args[0])
+        decay = self._apply("exp", self._apply("negative", self._apply("absolute", z)))
+        return self._apply("add", self._apply("maximum", z, self._graph.scalar(0)), self._apply("log1p", decay))
+
+    _rules: Mapping[type, Callable[[Elementwise, Expr], Operand]] = {
+        Access: _access,
+        Call: _call,
+        Where: _where,
+        sp.Piecewise: _piecewise,
+        sp.Add: _sum,
+        sp.Mul: _product,
+        sp.Pow: _power,
+        Sigmoid: _sigmoid,
+        Softplus: _softplus,
+    }
+
+
+def _signed(graph: Graph, constant: Expr) -> tuple[bool, Operand]:
+    negative = constant.could_extract_minus_sign()
+    return negative, graph.scalar(-constant if negative else constant)
+
+
+def _as_clamp(e: Where) -> tuple[str, Expr, Expr] | None:
+    """where(z <= c, c, z) and its like as ("maximum", z, c): NaN stays NaN."""
+    condition = e.condition
+    if not isinstance(condition, (sp.Lt, sp.Le, sp.Gt, sp.Ge)):
+        return None
+    small, large = condition.args if isinstance(condition, (sp.Lt, sp.Le)) else reversed(condition.args)
+    if large.is_number == small.is_number:
+        return None
+    variable, bound = (small, large) if large.is_number else (large, small)
+    names = {(large, small): "maximum", (small, large): "minimum"}
+    name = names.get((e.then, e.otherwise))
+    return None if name is None else (name, variable, bound)
+
+
+def read(graph: Graph, source: Operand, indices: Iterable[Expr], axis: Mapping[Expr, int]) -> Operand:
+    """A buffer's element at `indices` (loop symbols or whole numbers): what the buffer is made of, laid over the loops."""
+    subscripts = tuple(indices)
+    chosen = [subscripts[a] for a in source.axes]
+    value: Value = source.value
+    if any(c.is_Integer for c in chosen):
+        picks = tuple(int(c) if c.is_Integer else None for c in chosen)
+        shape = tuple(d for d, p in zip(value.shape, picks, strict=True) if p is None)
+        value = graph.value("view", (value.whole,), shape, ("part", picks))
+        chosen = [c for c in chosen if not c.is_Integer]
+    places = [axis[c] for c in chosen]
+    if len(set(places)) != len(places):
+        distinct = list(dict.fromkeys(places))
+        labels = tuple(distinct.index(p) for p in places)
+        shape = tuple(value.shape[places.index(p)] for p in distinct)
+        value = graph.value("view", (value.whole,), shape, ("diagonal", labels))
+        places = distinct
+    return Operand(value, tuple(places))

@@ -1,0 +1,303 @@
+"""Values to lines of Python: the body of one kernel, the equation above the lines that compute it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from dataclasses import dataclass
+
+import sympy as sp
+from sympy import Expr, Symbol
+
+from chainrule.codegen.backends.c.formula import equation_text
+from chainrule.codegen.ir import BATCH, Kernel, Kind
+
+from .arrays import Arrays, arrays
+from .contractions import Layout, einsum_subscripts, plan
+from .memory import Memory, allocate, is_host, root
+from .names import Names
+from .scope import Scope
+from .sizes import real_text, shape_text, whole_text
+from .values import Operand, Value
+
+__all__ = ["KernelText", "kernel_text"]
+
+_WIDTH = 104
+
+
+@dataclass(frozen=True)
+class KernelText:
+    """What the template lays out: a function that prepares a kernel and returns its step.
+
+    `unpack` and `prepare` stand before the step, `body` inside it; `special` names the module's own
+    functions that the kernel calls.
+    """
+
+    entry: str
+    sizes: str
+    unpack: tuple[str, ...]
+    prepare: tuple[str, ...]
+    signature: str
+    body: tuple[str, ...]
+    special: tuple[str, ...]
+
+
+def kernel_text(kernel: Kernel, sizes: tuple[Symbol, ...]) -> KernelText:
+    """The text of one kernel; `sizes` are the program's size symbols in order."""
+    return _Emitter(arrays(kernel), sizes).text()
+
+
+class _Emitter:
+    def __init__(self, kernel: Arrays, sizes: tuple[Symbol, ...]) -> None:
+        self._arrays = kernel
+        arguments = kernel.kernel.arguments
+        names = Names([b.name for b in arguments])
+        self._sizes = {s: names.claim(s.name) for s in (BATCH, *sizes)}
+        results = [name for name in kernel.kernel.results if name != "cost"]
+        self._memory: Memory = allocate(kernel, names)
+        volatile = frozenset(b.name for b in arguments if b.kind in (Kind.DATA, Kind.COTANGENT))
+        self._scope = Scope(names, self._sizes, self._memory, volatile)
+        self._results = results
+        self._uses = Counter(root(o.value).number for _, v in kernel.steps for o in v.operands)
+        self._special: dict[str, None] = {}
+
+    def text(self) -> KernelText:
+        self._scope.lines.extend(self._declarations())
+        for value in self._arrays.prepared:
+            self._prepare(value)
+        body: list[str] = []
+        shown: object = None
+        statements = self._arrays.kernel.statements
+        for number, value in self._arrays.steps:
+            lines = self._lines(value)
+            equation = statements[number].equation
+            if lines and equation is not shown:
+                body.extend(_comment(equation_text(equation)))
+                shown = equation
+            body.extend(lines)
+        body.extend(self._finish())
+        arguments = self._arrays.kernel.arguments
+        data = [b.name for b in arguments if b.kind in (Kind.DATA, Kind.COTANGENT)]
+        parameters = [b.name for b in arguments if b.kind is Kind.PARAMETER]
+        unpack = [_unpacked(list(self._sizes.values()), "sizes")]
+        unpack += [_unpacked(parameters, "parameters")] if parameters else []
+        unpack += [_unpacked([self._result_name(r) for r in self._results], "results")] if self._results else []
+        return KernelText(
+            self._arrays.kernel.entry,
+            ", ".join(self._sizes.values()),
+            tuple(unpack),
+            tuple(self._scope.lines),
+            ", ".join(data),
+            tuple(body),
+            tuple(self._special),
+        )
+
+    # --- before the step
+
+    def _result_name(self, result: str) -> str:
+        array = next((a for a in self._memory.arrays if a.result == result), None)
+        return array.names[-1] if array is not None else result
+
+    def _declarations(self) -> list[str]:
+        lines = []
+        for array in self._memory.arrays:
+            if array.result == "cost":
+                lines.append(f"{' = '.join(array.names)} = empty(())")
+            elif array.result is not None:
+                final = self._result_name(array.result)
+                others = [n for n in array.names if n != final]
+                lines.extend([f"{' = '.join(others)} = {final}"] if others else [])
+            else:
+                dtype = ", bool" if array.boolean else ""
+                shape = shape_text(array.shape, self._sizes)
+                lines.append(f"{' = '.join(array.names)} = empty({shape}{dtype})")
+        return lines
+
+    def _prepare(self, value: Value) -> None:
+        """A line that computes, once, what sizes alone decide."""
+        if value.operation in ("scalar", "view"):
+            return
+        wanted = self._arrays.names.get(value.number)
+        if value.operation == "indices":
+            lower, upper = value.detail
+            assert isinstance(lower, Expr) and isinstance(upper, Expr)
+            bounds = f"{whole_text(lower, self._sizes)}, {whole_text(upper + 1, self._sizes)}"
+            text = f"np.arange({bounds}, dtype=DTYPE)"
+            wanted = wanted or "index"
+        elif value.operation == "copy":
+            inner = self._scope.operand(value.operands[0], value.rank)
+            shape = shape_text(value.shape, self._sizes)
+            text = f"np.array(np.broadcast_to({inner}, {shape}), DTYPE)"
+        elif value.operation == "sum":
+            parts = ", ".join(self._scope.view(o.value, Layout()) for o in value.operands)
+            text = f'np.einsum("{einsum_subscripts(value)}", {parts})'
+        elif value.operation == "fold":
+            text = self._fold(value)
+        else:
+            parts = ", ".join(self._scope.operand(o, value.rank) for o in value.operands)
+            call = {"select": "np.where", "special": f"_{value.detail[0]}" if value.detail else ""}
+            text = f"{call.get(value.operation) or f'np.{value.detail[0]}'}({parts})"
+            if value.operation == "special":
+                self._special[str(value.detail[0])] = None
+        name = self._scope.declare(value, wanted or ("condition" if value.boolean else "constant"))
+        self._scope.lines.append(f"{name} = {text}")
+
+    # --- the step
+
+    def _lines(self, value: Value) -> list[str]:
+        if is_host(value):
+            if self._inlined(value):
+                return []
+            name = self._scope.declare(value, self._arrays.names.get(value.number, "total"))
+            return [f"{name} = {self._host(value)}"]
+        if value.operation == "sum":
+            return [self._sum(value)]
+        out = self._scope.name(value)
+        if value.operation == "fold":
+            return [self._fold(value, out)]
+        parts = [self._operand(o, value.rank) for o in value.operands]
+        if value.operation == "copy":
+            return [f"np.copyto({out}, {parts[0]})"]
+        if value.operation == "select":
+            condition, then, otherwise = parts
+            own = value.operands[2].value
+            in_place = value.operands[2].scalar is None and self._same_array(value, own)
+            start = [] if in_place else [f"np.copyto({out}, {otherwise})"]
+            return [*start, f"np.copyto({out}, {then}, where={condition})"]
+        if value.operation == "special":
+            self._special[str(value.detail[0])] = None
+            return [f"_{value.detail[0]}({', '.join(parts)}, out={out})"]
+        return [f"np.{value.detail[0]}({', '.join(parts)}, out={out})"]
+
+    def _operand(self, operand: Operand, rank: int) -> str:
+        if is_host(operand.value):
+            return self._host_term(operand, 0)
+        return self._scope.operand(operand, rank)
+
+    def _same_array(self, one: Value, two: Value) -> bool:
+        names = {self._scope.name(one), self._scope.name(two)} if two.operation != "view" else set()
+        return bool(names) and any(names <= set(a.names) for a in self._memory.arrays)
+
+    def _sum(self, value: Value) -> str:
+        out = self._scope.view(value, Layout())
+        if len(value.operands) == 1:
+            return self._single_sum(value)
+        chosen = plan(value)
+        if chosen.call == "einsum":
+            parts = ", ".join(self._scope.view(o.value, Layout()) for o in value.operands)
+            return f'np.einsum("{einsum_subscripts(value)}", {parts}, out={out})'
+        if chosen.call == "multiply":
+            parts = ", ".join(self._scope.operand(o, value.rank) for o in value.operands)
+            return f"np.multiply({parts}, out={out})"
+        first, second = value.operands[chosen.first].value, value.operands[1 - chosen.first].value
+        left, right = self._scope.view(first, chosen.left), self._scope.view(second, chosen.right)
+        out = self._scope.view(value, chosen.out)
+        if chosen.call == "dot":
+            return f"{left}.dot({right}, out={out})"
+        return f"np.{chosen.call}({left}, {right}, out={out})"
+
+    def _single_sum(self, value: Value) -> str:
+        """Leading or trailing axes of one array, summed by a product with ones."""
+        (operand,) = value.operands
+        source, kept = operand.value, tuple(range(value.rank))
+        summed = tuple(a for a in operand.axes if a >= value.rank)
+        extents = [source.shape[operand.axes.index(a)] for a in summed]
+        columns = operand.axes == (*summed, *kept)
+        if not columns and operand.axes != (*kept, *summed):
+            return self._fold(value, self._scope.view(value, Layout()), "add")
+        rows, rest = sp.Mul(*extents), sp.Mul(*value.shape)
+        matrix = None if source.rank == 2 else ((rows, rest) if columns else (rest, rows))
+        view = self._scope.view(source, Layout(matrix))
+        out = self._scope.view(value, Layout((rest,) if value.rank > 1 else None))
+        ones = self._scope.ones(rows)
+        return f"{ones}.dot({view}, out={out})" if columns else f"{view}.dot({ones}, out={out})"
+
+    def _fold(self, value: Value, out: str = "", ufunc: str = "") -> str:
+        (operand,) = value.operands
+        axes = [m for m, a in enumerate(operand.axes) if a >= value.rank]
+        kept = [a for a in operand.axes if a < value.rank]
+        permute = None
+        if kept != sorted(kept):
+            permute = tuple(sorted(range(len(operand.axes)), key=lambda m: operand.axes[m]))
+            axes = list(range(value.rank, len(operand.axes)))
+        view = self._scope.view(operand.value, Layout(permute=permute))
+        axis = str(axes[0]) if len(axes) == 1 else str(tuple(axes)) if value.rank else "None"
+        target = f", out={out}" if out else ""
+        return f"np.{ufunc or value.detail[0]}.reduce({view}, axis={axis}{target})"
+
+    # --- Python numbers
+
+    def _inlined(self, value: Value) -> bool:
+        used = self._uses[value.number]
+        return used == 1 and value not in self._arrays.results.values()
+
+    def _host(self, value: Value) -> str:
+        """The right side for a number that is computed outside NumPy, in double precision."""
+        if value.operation == "sum":
+            return f"float({self._inner(value)})"
+        name = str(value.detail[0])
+        terms = value.operands
+        if name == "multiply" and any(o.scalar is not None for o in terms):
+            other = next(o for o in terms if o.scalar is None)
+            constant = next(o.scalar for o in terms if o.scalar is not None)
+            return self._scaled(constant, self._host_term(other, 2))
+        if name == "negative":
+            return f"-{self._host_term(terms[0], 2)}"
+        if name == "square":
+            return f"{self._host_term(terms[0], 3)} ** 2"
+        sign, level = {"add": ("+", 1), "subtract": ("-", 1), "multiply": ("*", 2)}[name]
+        right = level + 1 if name == "subtract" else level
+        return f"{self._host_term(terms[0], level)} {sign} {self._host_term(terms[1], right)}"
+
+    def _scaled(self, constant: Expr, text: str) -> str:
+        numerator, denominator = sp.fraction(constant)
+        if numerator == -1:
+            text = f"-{text}"
+        elif numerator != 1:
+            text = f"{self._number(numerator)} * {text}"
+        return text if denominator == 1 else f"{text} / {self._number(denominator)}"
+
+    def _number(self, number: Expr) -> str:
+        text = real_text(number, self._sizes)
+        return text if number.is_Symbol or (number.is_Integer and number > 0) else f"({text})"
+
+    def _host_term(self, operand: Operand, level: int) -> str:
+        value = operand.value
+        if operand.scalar is not None:
+            return self._number(operand.scalar)
+        if value.operation == "given":
+            return f"float({self._scope.name(value)})"
+        if not self._inlined(value):
+            return self._scope.name(value)
+        text = self._host(value)
+        own = 4 if value.operation == "sum" else {"add": 1, "subtract": 1}.get(str(value.detail[0]), 2)
+        return f"({text})" if own < level else text
+
+    def _inner(self, value: Value) -> str:
+        if len(value.operands) == 1:
+            return f"np.add.reduce({self._scope.view(value.operands[0].value, Layout())}, axis=None)"
+        left, right = value.operands
+        if left.axes != right.axes:
+            parts = ", ".join(self._scope.view(o.value, Layout()) for o in value.operands)
+            return f'np.einsum("{einsum_subscripts(value)}", {parts})'
+        flat = Layout((sp.Mul(*left.value.shape),)) if left.value.rank > 1 else Layout()
+        return f"{self._scope.view(left.value, flat)}.dot({self._scope.view(right.value, flat)})"
+
+    def _finish(self) -> list[str]:
+        """Numbers among the results, and what the step returns."""
+        lines = []
+        for name, value in self._arrays.results.items():
+            if name != "cost" and is_host(value):
+                lines.append(f"{name}[...] = {self._scope.name(value)}")
+        if "cost" in self._arrays.results:
+            cost = self._arrays.results["cost"]
+            lines.append(f"return {self._scope.name(cost)}" if is_host(cost) else f"return {self._scope.name(cost)}.item()")
+        return lines
+
+
+def _unpacked(names: list[str], source: str) -> str:
+    return f"{', '.join(names)} = {source}" if len(names) > 1 else f"({names[0]},) = {source}"
+
+
+def _comment(text: str) -> list[str]:
+    return [f"# {line}" for line in textwrap.wrap(text, _WIDTH, subsequent_indent="    ", break_on_hyphens=False)]

@@ -1,0 +1,212 @@
+"""Reductions to values: what is summed becomes a product of at most two operands, ready for a contraction.
+
+Constants and factors without a summed index leave the sum. A sum over everything of row sums is one
+sum over everything, so that a cost averaged over samples is a single inner product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import sympy as sp
+from sympy import Expr, Integer
+
+from chainrule.codegen.ir import Contract, Reduce
+from chainrule.symbolic.expressions import Access, Range, accesses
+
+from .elementwise import Elementwise, Loops
+from .values import Graph, Operand, Value
+
+__all__ = ["loop_order", "reduction"]
+
+_FOLDS = {"prod": "multiply", "max": "maximum", "min": "minimum"}
+
+
+def loop_order(statement: Reduce | Contract) -> tuple[Range, ...]:
+    """The statement's loops in the order in which the largest array that it reads is stored."""
+    loops = {r.symbol: r for r in (*statement.ranges, *statement.reduced)}
+    found: dict[Expr, None] = {}
+    for access in sorted(statement.reads(), key=lambda a: -len(a.indices)):
+        found.update(dict.fromkeys(i for i in access.indices if i in loops))
+    found.update(dict.fromkeys(loops))
+    return tuple(loops[s] for s in found)
+
+
+def reduction(
+    graph: Graph, elementwise: Elementwise, statement: Reduce | Contract, loops: Loops, shared: frozenset[int]
+) -> Operand:
+    """The statement's right side as a value, laid over the axes of its left side.
+
+    `shared` are the numbers of values that other statements need as well: they stay as they are.
+    """
+    axis = {r.symbol: m for m, r in enumerate(loops.ranges)}
+    kept = [axis[r.symbol] for r in statement.ranges]
+    reduced = [axis[r.symbol] for r in statement.reduced]
+    builder = _Reduction(graph, elementwise, loops.extents, kept, reduced, shared)
+    if isinstance(statement, Contract):
+        return builder.sum_of(Integer(1), [graph.number(elementwise.build(a)) for a in statement.reads()], [])
+    if statement.kind == "sum":
+        return builder.sum_of(*_factors(elementwise, statement))
+    return builder.fold(statement.kind, graph.number(elementwise.build(statement.body)))
+
+
+def _factors(elementwise: Elementwise, statement: Reduce) -> tuple[Expr, list[Operand], list[Operand]]:
+    """What is summed as constant · factors inside the sum · factors that can stand outside."""
+    summed = {r.symbol for r in statement.reduced}
+    loops = summed | {r.symbol for r in statement.ranges}
+    constant, inside, outside = Integer(1), [], []
+    for factor in sp.Mul.make_args(statement.body):
+        if not accesses(factor) and not factor.free_symbols & loops:
+            constant *= factor
+        elif factor.free_symbols & summed:
+            inside.append(factor)
+        else:
+            outside.append(factor)
+    if any(isinstance(f, sp.Pow) and f.exp.is_negative for f in inside):
+        inside = [sp.Mul(*inside)]
+    parts: list[Operand] = []
+    for factor in inside:
+        square = not statement.ranges and isinstance(factor, sp.Pow) and factor.exp == 2
+        parts.extend([elementwise.build(factor.base)] * 2 if square else [elementwise.build(factor)])
+    outer = [elementwise.build(sp.Mul(*outside))] if outside else []
+    return constant, parts, outer
+
+
+class _Reduction:
+    """One reduction: loops of `extents`, of which `kept` (in the order of the left side) stay."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        elementwise: Elementwise,
+        extents: Sequence[Expr],
+        kept: Sequence[int],
+        reduced: Sequence[int],
+        shared: frozenset[int],
+    ) -> None:
+        self._graph = graph
+        self._elementwise = elementwise
+        self._extents = tuple(extents)
+        self._kept = list(kept)
+        self._reduced = list(reduced)
+        self._shared = shared
+
+    def sum_of(self, constant: Expr, inside: list[Operand], outside: list[Operand]) -> Operand:
+        """constant · outside · Σ inside, laid over the kept axes."""
+        covered = {a for f in inside for a in f.axes}
+        constant *= sp.Mul(*(self._extents[a] for a in self._reduced if a not in covered))
+        place = {a: m for m, a in enumerate(self._kept)}
+        outer = [Operand(o.value, tuple(place[a] for a in o.axes)) for o in outside]
+        shape = tuple(self._extents[a] for a in self._kept)
+        inner = self._paired(inside)
+        if not inner:
+            return scaled(self._graph, constant, outer, shape)
+        if self._kept or len(inner) > 1:
+            return scaled(self._graph, constant, [self._sum(inner), *outer], shape)
+        terms = [scaled(self._graph, constant * c, [s], ()) for c, s in self._terms(inner[0])]
+        total = terms[0]
+        for term in terms[1:]:
+            total = self._graph.elementwise("ufunc", "add", [total, term], ())
+        return scaled(self._graph, Integer(1), [total, *outer], shape)
+
+    def fold(self, kind: str, operand: Operand) -> Operand:
+        """The product, maximum or minimum over the reduced axes, laid over the kept ones."""
+        missing = sp.Mul(*(self._extents[a] for a in self._reduced if a not in operand.axes))
+        kept = [a for a in self._kept if a in operand.axes]
+        reduced = [a for a in self._reduced if a in operand.axes]
+        axes = tuple(self._kept.index(a) for a in kept)
+        result = Operand(operand.value, axes)
+        if reduced:
+            place = {a: m for m, a in enumerate([*kept, *reduced])}
+            laid = Operand(operand.value, tuple(place[a] for a in operand.axes))
+            shape = tuple(self._extents[a] for a in kept)
+            result = Operand(self._graph.value("fold", (laid,), shape, (_FOLDS[kind], len(reduced))), axes)
+        if kind == "prod" and missing != 1:
+            extents = tuple(self._extents[a] for a in self._kept)
+            return self._graph.elementwise("ufunc", "power", [result, self._graph.scalar(missing)], extents)
+        return result
+
+    def _paired(self, factors: list[Operand]) -> list[Operand]:
+        """The same product as at most two operands; factors over the same axes are multiplied."""
+        groups: dict[frozenset[int], list[Operand]] = {}
+        for f in factors:
+            groups.setdefault(frozenset(f.axes), []).append(f)
+        if len(groups) == 1 and len(factors) > 1 and not self._kept:
+            return [self._multiplied(factors[:-1]), self._graph.number(factors[-1])]
+        parts = [self._multiplied(g) for g in groups.values()]
+        while len(parts) > 2:
+            parts.sort(key=lambda p: -len(p.axes))
+            parts[-2:] = [self._multiplied(parts[-2:])]
+        return parts
+
+    def _multiplied(self, factors: list[Operand]) -> Operand:
+        return self._graph.number(self._elementwise.product(Integer(1), factors))
+
+    def _sum(self, factors: Iterable[Operand]) -> Operand:
+        operands = tuple(factors)
+        covered = {a for f in operands for a in f.axes}
+        kept = [a for a in self._kept if a in covered]
+        reduced = [a for a in self._reduced if a in covered]
+        place = {a: m for m, a in enumerate([*kept, *reduced])}
+        laid = tuple(Operand(f.value, tuple(place[a] for a in f.axes)) for f in operands)
+        made = self._graph.value("sum", laid, tuple(self._extents[a] for a in kept), (len(reduced),))
+        return Operand(made, tuple(self._kept.index(a) for a in kept))
+
+    # --- a sum over everything
+
+    def _terms(self, operand: Operand) -> list[tuple[Expr, Operand]]:
+        """Σ of the whole operand as Σ_m coefficient_m · sum_m, each sum over one array or one product."""
+        return [(c, Operand(self._graph.value("sum", f, (), (_labels(f),)), ())) for c, f in self._split(operand.value)]
+
+    def _split(self, value: Value) -> list[tuple[Expr, tuple[Operand, ...]]]:
+        whole = tuple(range(value.rank))
+        if value.operation == "ufunc" and value.number not in self._shared:
+            name = value.detail[0]
+            dense = [o for o in value.operands if o.axes == whole]
+            if name == "negative":
+                return [(-c, f) for c, f in self._split(value.operands[0].value)]
+            if name == "multiply" and len(dense) == 1:
+                constant = next((o.scalar for o in value.operands if o.scalar is not None), None)
+                if constant is not None:
+                    return [(constant * c, f) for c, f in self._split(dense[0].value)]
+            if name in ("add", "subtract") and len(dense) == 2 and any(self._row_sum(o.value) for o in dense):
+                sign = Integer(1 if name == "add" else -1)
+                left, right = (self._split(o.value) for o in dense)
+                return [*left, *((sign * c, f) for c, f in right)]
+        if value.operation == "ufunc":
+            dense = [o for o in value.operands if o.axes == whole]
+            if value.detail[0] == "square":
+                return [(Integer(1), (*dense, *dense))]
+            if value.detail[0] == "multiply" and len(dense) == 2:
+                return [(Integer(1), tuple(map(self._graph.number, dense)))]
+        if self._row_sum(value):
+            if len(value.operands) == 1:
+                return self._split(value.operands[0].value)
+            return [(Integer(1), value.operands)]
+        return [(Integer(1), (value.whole,))]
+
+    def _row_sum(self, value: Value) -> bool:
+        """Whether the value (or what it scales) sums rows of arrays of the same axes, for this reduction alone."""
+        if value.number in self._shared:
+            return False
+        if value.operation == "ufunc" and value.detail[0] in ("negative", "multiply", "add", "subtract"):
+            return any(self._row_sum(o.value) for o in value.operands)
+        labels = _labels(value.operands)
+        return value.operation == "sum" and all(len(o.axes) == labels for o in value.operands)
+
+
+def _labels(operands: Iterable[Operand]) -> int:
+    return len({a for o in operands for a in o.axes})
+
+
+def scaled(graph: Graph, constant: Expr, factors: Sequence[Operand], shape: tuple[Expr, ...]) -> Operand:
+    """constant · the factors, over axes of `shape`."""
+    parts = sorted(factors, key=lambda f: len(f.axes))
+    if constant == -1 and parts:
+        return graph.elementwise("ufunc", "negative", [scaled(graph, Integer(1), parts, shape)], shape)
+    if constant != 1 or not parts:
+        parts.insert(min(1, len(parts)), graph.scalar(constant))
+    total = parts[0]
+    for part in parts[1:]:
+        total = graph.elementwise("ufunc", "multiply", [total, part], shape)
+    return total

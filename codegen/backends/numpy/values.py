@@ -1,0 +1,157 @@
+"""Array values in single assignment: every value is computed once, however many statements ask for it.
+
+A `Value` is an array (or a number) made by one operation from other values. An `Operand` lays a
+value into something of more axes: `axes[m]` is the axis there that the value's axis m runs along, so
+that a bias laid over samples and neurons is one value, whatever reads it. Values are hash-consed: the
+same operation on the same operands is the same value, which is how statements share work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sympy import Expr, Integer
+
+__all__ = ["Graph", "Operand", "Value"]
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """One array: `operation` applied to `operands`, of that shape; `boolean` says that it holds truth values.
+
+    Operations and their `detail`:
+
+    - `given`: an argument of the kernel; its name
+    - `scalar`: a number that only sizes decide; its SymPy expression
+    - `indices`: the whole numbers from a lower to an upper bound; the two bounds
+    - `ufunc`: a NumPy ufunc; its name
+    - `special`: a function of the module's own; its name
+    - `select`: where(condition, then, otherwise)
+    - `copy`: the operand, laid out in full
+    - `view`: part of the operand without a copy; one subscript for each axis (an integer, or None
+      for all of it), or one axis number for each axis of the operand where a diagonal is taken
+    - `sum`: Σ of the product of one or two operands; the number of axes that are summed, the last ones
+    - `fold`: prod, max or min of one operand; the ufunc's name and the number of axes
+    """
+
+    number: int
+    operation: str
+    operands: tuple[Operand, ...]
+    shape: tuple[Expr, ...]
+    detail: tuple[object, ...] = ()
+    boolean: bool = False
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def whole(self) -> Operand:
+        """The value laid into an array of its own axes."""
+        return Operand(self, tuple(range(self.rank)))
+
+    @property
+    def static(self) -> bool:
+        """Whether sizes alone decide the value, so that it is computed once, when a plan is bound."""
+        if self.operation in ("scalar", "indices"):
+            return True
+        return bool(self.operands) and all(o.value.static for o in self.operands)
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A value laid into something of more axes."""
+
+    value: Value
+    axes: tuple[int, ...]
+
+    def placed(self, axes: Iterable[int]) -> Operand:
+        """The operand moved: what ran along axis m runs along `axes[m]`."""
+        target = tuple(axes)
+        return Operand(self.value, tuple(target[a] for a in self.axes))
+
+    @property
+    def scalar(self) -> Expr | None:
+        """The number that this is, where sizes alone decide it."""
+        if self.value.operation != "scalar":
+            return None
+        number = self.value.detail[0]
+        assert isinstance(number, Expr)
+        return number
+
+
+_COMMUTATIVE = {"add", "multiply", "maximum", "minimum", "logical_and", "logical_or"}
+
+
+class Graph:
+    """The values of one kernel, in the order in which they were asked for."""
+
+    def __init__(self) -> None:
+        self.values: list[Value] = []
+        self.section = 0  # which statement asks now
+        self.sections: list[int] = []  # the statement that each value was first made for
+        self._known: dict[object, Value] = {}
+
+    def value(
+        self,
+        operation: str,
+        operands: tuple[Operand, ...],
+        shape: tuple[Expr, ...],
+        detail: tuple[object, ...] = (),
+        *,
+        boolean: bool = False,
+    ) -> Value:
+        """The value of that operation: the one there is, or a new one."""
+        parts = [(o.value.number, o.axes) for o in operands]
+        if operation == "ufunc" and detail[0] in _COMMUTATIVE:
+            parts.sort()
+        key = (operation, tuple(parts), shape, detail, boolean)
+        found = self._known.get(key)
+        if found is None:
+            found = Value(len(self.values), operation, operands, shape, detail, boolean)
+            self._known[key] = found
+            self.values.append(found)
+            self.sections.append(self.section)
+        return found
+
+    def given(self, name: str, shape: tuple[Expr, ...]) -> Value:
+        """An argument of the kernel."""
+        return self.value("given", (), shape, (name,))
+
+    def scalar(self, number: Expr | int) -> Operand:
+        """A number that only sizes decide."""
+        return Operand(self.value("scalar", (), (), (Integer(number) if isinstance(number, int) else number,)), ())
+
+    def elementwise(
+        self,
+        operation: str,
+        name: str,
+        operands: Iterable[Operand],
+        extents: tuple[Expr, ...],
+        *,
+        boolean: bool = False,
+    ) -> Operand:
+        """The operation element by element, over the axes (of `extents`) that its operands have."""
+        parts = tuple(operands)
+        axes = sorted({a for o in parts for a in o.axes})
+        place = {a: m for m, a in enumerate(axes)}
+        inner = tuple(Operand(o.value, tuple(place[a] for a in o.axes)) for o in parts)
+        detail = (name,) if name else ()
+        made = self.value(operation, inner, tuple(extents[a] for a in axes), detail, boolean=boolean)
+        return Operand(made, tuple(axes))
+
+    def full(self, operand: Operand, shape: tuple[Expr, ...]) -> Value:
+        """The operand as a value of exactly these axes in this order, copied only where it has to be."""
+        if operand.axes == tuple(range(len(shape))) and operand.scalar is None:
+            return operand.value
+        return self.value("copy", (operand,), shape)
+
+    def number(self, operand: Operand) -> Operand:
+        """The operand with truth values turned into 0 and 1."""
+        if not operand.value.boolean:
+            return operand
+        return operand if operand.scalar is not None else Operand(self._as_number(operand.value), operand.axes)
+
+    def _as_number(self, value: Value) -> Value:
+        return self.value("copy", (value.whole,), value.shape, ("number",))
