@@ -239,4 +239,3 @@ def _width(node: Formula) -> float:
     inner = [_width(n) for n in children(node)]
     gap = 3.0 if isinstance(node, Add | Chain) else 1.5
     return sum(inner) + gap * max(len(inner) - 1, 1)
-

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from sympy import Dummy, Expr
-
-from ..expressions import walk
 
 __all__ = ["Letters", "free_indices"]
 
 _LETTERS = "ijklpqrtuv"
 
 
-def free_indices(expressions: Iterable[Expr]) -> list[Dummy]:
-    """The free indices, once each, in order of appearance."""
+def free_indices(expressions: Iterable[Expr], replaced: Container[Expr] = ()) -> list[Dummy]:
+    """The free indices, once each, in order of appearance; those inside `replaced` nodes are not seen."""
     found: dict[Dummy, None] = {}
+
+    def visit(node: Expr, free: set[Expr]) -> None:
+        if node in replaced:
+            return
+        if isinstance(node, Dummy) and node in free:
+            found[node] = None
+        for child in node.args:
+            visit(child, free)
+
     for expression in expressions:
-        free = expression.free_symbols
-        found.update((n, None) for n in walk(expression) if isinstance(n, Dummy) and n in free)
+        visit(expression, expression.free_symbols)
     return list(found)
 
 

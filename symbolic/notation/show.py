@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from sympy import Expr
 
 from ..expressions import Access, Range
+from ..samples import SAMPLE_COST
 from ..system import COST, Equation, FunctionDefinition, Role, System
 from ..terms import Step, Term
 from .letters import Letters, free_indices
@@ -23,7 +24,6 @@ from .writer import Writer
 __all__ = ["Notation", "layered"]
 
 _LAYERED = re.compile(r"([A-Za-z_]*[A-Za-z])(\d+)")
-_SAMPLE_COST = "cost_s"
 
 
 def layered(name: str) -> Formula:
@@ -36,15 +36,14 @@ def layered(name: str) -> Formula:
 class Notation:
     """How the names of one System stand on paper.
 
-    `symbols` maps names of tensors, sizes and functions to what is shown; `hidden` are names of
-    indices that are never shown (the sample's); `elements` shows whole elements as something else;
-    `cost` is what an adjoint differentiates (None: a cotangent under a bar).
+    `symbols` maps names of tensors and sizes to what is shown; `elements` shows whole elements as
+    something else; `cost` is what an adjoint differentiates (None: a cotangent under a bar);
+    `taken` are names that no index may get when it needs another letter.
     """
 
     parameters: frozenset[str] = frozenset()
     adjoints: Mapping[str, str] = field(default_factory=dict)
     symbols: Mapping[str, Formula] = field(default_factory=dict)
-    hidden: frozenset[str] = frozenset()
     elements: Mapping[Access, Formula] = field(default_factory=dict)
     cost: Formula | None = None
     taken: frozenset[str] = frozenset()
@@ -54,22 +53,20 @@ class Notation:
         cls,
         system: System,
         symbols: Mapping[str, Formula] | None = None,
-        hidden: Iterable[str] = (),
         elements: Mapping[Access, Formula] | None = None,
     ) -> Notation:
         """The notation of a System (forward or derived), with a choice of one's own for some names."""
         names = {t.name for t in system.tensors}
-        batched = _SAMPLE_COST in names and any(t.name == _SAMPLE_COST and t.shape for t in system.tensors)
+        batched = SAMPLE_COST in names and any(t.name == SAMPLE_COST and t.shape for t in system.tensors)
         label = "avg" if batched else "s"
         shown: dict[str, Formula] = {COST: Indexed(Symbol(COST), (Symbol(label),))} if COST in names else {}
         if batched:
-            shown[_SAMPLE_COST] = Symbol(COST)
+            shown[SAMPLE_COST] = Symbol(COST)
         shown.update(symbols or {})
         return cls(
             parameters=frozenset(t.name for t in system.tensors if t.role is Role.PARAMETER),
             adjoints={t.name: t.adjoint_of for t in system.tensors if t.adjoint_of is not None},
             symbols=shown,
-            hidden=frozenset(hidden),
             elements=dict(elements or {}),
             cost=shown[COST] if system.has_cost else None,
             taken=frozenset(names | {s.name for s in system.sizes}),
@@ -133,7 +130,8 @@ class Notation:
 
     def _sides(self, sides: Sequence[Expr | tuple[Term, ...]]) -> list[Formula]:
         expressions = [e for s in sides for e in (s if isinstance(s, tuple) else (s,))]
-        free = free_indices([x for e in expressions for x in (_parts(e) if isinstance(e, Term) else (e,))])
+        parts = [x for e in expressions for x in (_parts(e) if isinstance(e, Term) else (e,))]
+        free = free_indices(parts, self.elements)
         bound = {r.symbol for e in expressions if isinstance(e, Term) for r in e.bound}
         writer = Writer(self, Letters(self.taken).bind(s for s in free if s not in bound))
         return [writer.terms(s) if isinstance(s, tuple) else writer(s) for s in sides]
@@ -150,5 +148,3 @@ def _subscripted(name: Formula, indices: tuple[Formula, ...]) -> Formula:
     if isinstance(name, Indexed):
         return Indexed(name.base, (*name.below, *indices), name.above)
     return Indexed(name, indices)
-
-

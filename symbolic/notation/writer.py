@@ -108,8 +108,7 @@ class Writer:
 
     def applied(self, name: str, arguments: Sequence[Expr]) -> Formula:
         """name(arguments)."""
-        head = self.notation.symbols.get(f"{name}()") or Symbol(name)
-        return Apply(head, tuple(self(a) for a in arguments))
+        return Apply(Symbol(name), tuple(self(a) for a in arguments))
 
     def function(self, node: Expr) -> Formula:
         kind = type(node)
@@ -144,8 +143,7 @@ class Writer:
         return Negative(number) if node < 0 else number
 
     def access(self, node: Access) -> Formula:
-        shown = [i for i in node.indices if not (isinstance(i, sp.Dummy) and i.name in self.notation.hidden)]
-        return self.notation.element(node, [self(i) for i in shown])
+        return self.notation.element(node, [self(i) for i in node.indices])
 
     def call(self, node: Call) -> Formula:
         orders, arguments = node.orders, node.arguments
