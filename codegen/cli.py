@@ -100,22 +100,13 @@ def _words(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     return words
 
 
-def _widths(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    words = _words(ctx, parameter, value)
-    if words is None:
-        return None
-    if len(words) < 2 or not all(w.isascii() and w.isdigit() and 0 < len(w) < 10 and int(w) for w in words):
-        raise click.BadParameter("expected the layers' widths, such as 784,128,10", param=parameter)
-    return tuple(int(w) for w in words)
-
-
 def _model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """MODEL, or the options that stand for it."""
     for decorate in (
         click.option("--cost", metavar="NAME", help="Cost of the network: a catalogue name or a formula in a and y."),
         click.option("--output", metavar="NAME", help="Activation of the last layer."),
         click.option("--sigma", metavar="NAME", multiple=True, help="Activation; once, or once for each layer."),
-        click.option("--layers", metavar="WIDTHS", callback=_widths, help="A dense network, such as 784,128,10."),
+        click.option("--layers", metavar="WIDTHS", callback=_words, help="A dense network, such as 784,128,10."),
         click.argument("model", required=False),
     ):
         command = decorate(command)
@@ -144,7 +135,8 @@ def _system(model: str | None, network_options: dict[str, Any]) -> System:
         raise click.UsageError(f"--{next(iter(given))} needs --layers")
     if model is None:
         raise click.UsageError("no model: give a .eq file, the name of a built-in model, or --layers")
-    from chainrule.symbolic.language import builtin, parse, parse_file
+    from chainrule.symbolic.language import parse, parse_file
+    from chainrule.symbolic.models import builtin
 
     if model == "-":
         return parse(sys.stdin.read(2**20), file="<stdin>")
@@ -218,12 +210,10 @@ def generate(
 
     with progress("Deriving and writing kernels"):
         system = _system(model, network_options)
-        if name is None and model is not None and model.endswith(".eq"):
-            name = Path(model).stem
-        sources = pipeline.render(system, name=name, targets=targets, dtype=dtype, wrt=wrt)
+        sources = pipeline.render(system, name=name, targets=targets, dtype=dtype, wrt=wrt, with_test=with_test)
         checking = None if no_check else _Checking(sources)
         paper = pipeline.derivation_text(system, wrt)
-        made = pipeline.write(sources, out, with_test=with_test, derivation=paper)
+        made = pipeline.write(sources, out, derivation=paper)
     describe(made)
     if checking is None:
         return
@@ -343,6 +333,6 @@ def catalogue(name: str | None) -> None:
         first, *others = formulas(entry)
         rows.append((entry.kind, " = ".join(first), others[0][1] if others else ""))
     table(("kind", "formula", "derivative"), rows)
-    from chainrule.symbolic.language import builtin_names
+    from chainrule.symbolic.models import builtin_names
 
     say(f"\nBuilt-in models: {', '.join(builtin_names())}")

@@ -30,6 +30,7 @@ SAMPLE_SIZE = 64
 
 _DTYPES = ("float32", "float64")
 _LIMIT = 64 * 2**20
+_LINE = 100
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def manifest_text(program: Program, formulas: str, files: Mapping[str, str], tar
         "formulas": formulas.splitlines(),
         "files": {name: sha256(text) for name, text in sorted(files.items())},
     }
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return _json(content) + "\n"
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -115,6 +116,18 @@ def read_manifest(folder: Path) -> Manifest:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
+
+
+def _json(value: Any, indent: str = "") -> str:
+    """JSON with what fits on a line on one line."""
+    short = json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, (dict, list)) or (indent and len(indent) + len(short) <= _LINE):
+        return short
+    inner = indent + "  "
+    if isinstance(value, list):
+        return "[\n" + ",\n".join(inner + _json(v, inner) for v in value) + f"\n{indent}]"
+    members = (f"{inner}{json.dumps(k, ensure_ascii=False)}: {_json(v, inner)}" for k, v in value.items())
+    return "{\n" + ",\n".join(members) + f"\n{indent}}}"
 
 
 def _plain(value: Expr) -> int | str:

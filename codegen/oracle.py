@@ -68,9 +68,8 @@ class _Scope:
 
 
 def _subscripts_only(expression: Expr) -> bool:
-    return all(isinstance(n, Boolean) or n.is_integer for n in walk(expression)) and not any(
-        isinstance(n, (Access, Call, Delta)) for n in walk(expression)
-    )
+    nodes = list(walk(expression))
+    return all(n.is_integer for n in nodes) and not any(isinstance(n, (Access, Call, Delta)) for n in nodes)
 
 
 class Evaluator:

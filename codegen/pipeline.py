@@ -8,7 +8,7 @@ Each stage's output is the next one's input, and none looks back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from chainrule.symbolic.system import System
 
-__all__ = ["DERIVATION", "Generated", "Sources", "compile", "generate", "kernels", "render", "write"]
+__all__ = ["DERIVATION", "Generated", "Sources", "compile", "derivation_text", "generate", "kernels", "render", "write"]
 
 DERIVATION = "derivation.md"
 
@@ -76,8 +76,8 @@ def generate(
     that checks the gradients without Python. Raises BuildError for a bad name, target or dtype and
     for an output that cannot be written, DerivationError or LoweringError where the model has no kernels.
     """
-    sources = render(system, name=name, targets=targets, dtype=dtype, wrt=wrt)
-    return write(sources, out, with_test=with_test, derivation=derivation_text(system, wrt) if derivation else None)
+    sources = render(system, name=name, targets=targets, dtype=dtype, wrt=wrt, with_test=with_test)
+    return write(sources, out, derivation=derivation_text(system, wrt) if derivation else None)
 
 
 def compile(
@@ -104,8 +104,9 @@ def render(
     targets: Sequence[str] = TARGETS,
     dtype: str = "float64",
     wrt: Sequence[str] | None = None,
+    with_test: bool = False,
 ) -> Sources:
-    """Lower the System and render the sources of every target."""
+    """Lower the System and render the sources of every target; `with_test` adds NAME_test.c to the C ones."""
     chosen = output_name(system.name if name is None else name)
     if dtype not in DTYPES:
         raise BuildError(f"unknown dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
@@ -114,8 +115,14 @@ def render(
     for target in targets:
         check_request(target, threads=1)
     program = lower(system, name=chosen, dtype=dtype, wrt=wrt)
-    texts = {target: backend(target).render(program) for target in dict.fromkeys(targets)}
+    texts = {target: _rendered(target, program, with_test) for target in dict.fromkeys(targets)}
     return Sources(system, program, texts, format_system(system))
+
+
+def _rendered(target: str, program: Program, with_test: bool) -> dict[str, str]:
+    backend_render: Callable[..., dict[str, str]] = backend(target).render
+    # a test that needs no Python is something that only C has
+    return backend_render(program, with_test=True) if with_test and target == "c" else backend_render(program)
 
 
 def derivation_text(system: System, wrt: Sequence[str] | None = None) -> str:
@@ -125,14 +132,12 @@ def derivation_text(system: System, wrt: Sequence[str] | None = None) -> str:
     return derive(system, wrt).markdown()
 
 
-def write(
-    sources: Sources, out: str | os.PathLike[str], *, with_test: bool = False, derivation: str | None = None
-) -> Generated:
+def write(sources: Sources, out: str | os.PathLike[str], *, derivation: str | None = None) -> Generated:
     """Write rendered sources, and the derivation's text, to the folder that generate's `out` stands for."""
     program = sources.program
     texts: dict[str, str] = {}
     for rendered in sources.texts.values():
-        texts.update((f, t) for f, t in rendered.items() if with_test or f != f"{program.name}_test.c")
+        texts.update(rendered)
     if derivation is not None:
         texts[DERIVATION] = derivation
     texts[MANIFEST] = manifest_text(program, sources.formulas, texts, tuple(sources.texts))

@@ -117,10 +117,10 @@ def _attempts() -> Iterator[int]:
 def _numbers(shape: tuple[int, ...], attempt: int, rng: np.random.Generator, fan_in: int, role: Role) -> Array:
     normal: Array = np.asarray(rng.normal(size=shape))
     if attempt == 0:
-        return normal / np.sqrt(fan_in)
+        return np.asarray(normal / np.sqrt(fan_in))
     scale = 10.0 ** rng.uniform(-1.5, 0.2)
     if role is Role.PARAMETER and len(shape) > 1:
-        return normal * scale / fan_in
+        return np.asarray(normal * scale / fan_in)
     shift = float(rng.choice([0.0, 0.2, 0.5, 0.5, 1.0]))
     spread: Array = np.asarray(rng.uniform(-scale, scale, size=shape))
     return shift + spread if rng.random() < 0.7 else np.abs(spread) + 1e-2

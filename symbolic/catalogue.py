@@ -41,10 +41,11 @@ class Entry:
 def softmax(value: Expr, over: Dummy, bound: Range, guards: Iterable[Expr] = ()) -> Expr:
     """exp(u_j) / Σ_k exp(u_k), where `value` is u_j and `over` is j.
 
-    `bound` gives the bounds of k (its symbol is not used). With `guards`, affine expressions in j that
+    `bound` gives the bounds of k, a fresh index (its symbol is not used). With `guards`, affine expressions in j that
     must be >= 0, only those k take part, and the others are 0.
     """
-    twin = index(over.name)
+    taken = {s.name for s in value.free_symbols}
+    twin = index(next((letter for letter in "klpq" if letter not in taken), over.name))
     chosen = tuple(guards)
     inner = freshen(exp(value), {over: twin})
     below = Reduction("sum", inner, [Range(twin, bound.lower, bound.upper)], [freshen(g, {over: twin}) for g in chosen])

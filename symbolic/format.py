@@ -225,5 +225,5 @@ def _rational(e: sp.Rational) -> tuple[str, int]:
     return f"{e.p}/{e.q}", _MULTIPLY if e.p >= 0 else _SIGN
 
 
-def _parts(bound: Expr, kind: type) -> tuple[Expr, ...]:
-    return bound.args if isinstance(bound, kind) else (bound,)
+def _parts(bound: Expr, kind: type[Expr]) -> tuple[Expr, ...]:
+    return tuple(bound.args) if isinstance(bound, kind) else (bound,)

@@ -1,0 +1,142 @@
+"""Equations and statements as a reader of the C code would write them: `z[s,j] = b[j] + sum_k w[j,k]*x[s,k]`."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+
+import sympy as sp
+from sympy import Dummy, Expr, Symbol
+from sympy.core.relational import Relational
+from sympy.core.sorting import default_sort_key
+
+from chainrule.codegen.ir import Contract, Map, Reduce, Statement
+from chainrule.symbolic.expressions import Access, Call, Range, Reduction, Where
+from chainrule.symbolic.system import Equation
+
+from .names import Names
+
+__all__ = ["comment", "equation_text", "expression_text", "statement_text"]
+
+_SUM, _PRODUCT, _POWER, _ATOM = range(1, 5)
+_KINDS = {"sum": "sum", "prod": "prod", "max": "max", "min": "min"}
+_SHOWN = {"Maximum": "max", "Minimum": "min", "Abs": "abs", "Max": "max", "Min": "min"}
+_SIGNS = {sp.Lt: "<", sp.Le: "<=", sp.Gt: ">", sp.Ge: ">=", sp.Eq: "==", sp.Ne: "!="}
+
+
+class _Writer:
+    """One formula. Indices that share a name are told apart by a number, in order of appearance."""
+
+    def __init__(self) -> None:
+        self._names = Names(())
+        self._indices: dict[Symbol, str] = {}
+
+    def index(self, symbol: Symbol) -> str:
+        if symbol not in self._indices:
+            self._indices[symbol] = self._names.claim(symbol.name)
+        return self._indices[symbol]
+
+    def over(self, ranges: Iterable[Range]) -> str:
+        names = [self.index(r.symbol) for r in ranges]
+        return names[0] if len(names) == 1 else f"{{{','.join(names)}}}"
+
+    def write(self, node: Expr, level: int = 0) -> str:
+        text, own = self._parts(node)
+        return f"({text})" if own < level else text
+
+    def _parts(self, node: Expr) -> tuple[str, int]:
+        if isinstance(node, Access):
+            inner = ",".join(self.write(i) for i in node.indices)
+            return (f"{node.name}[{inner}]" if inner else node.name), _ATOM
+        if isinstance(node, Reduction):
+            body = self._bound(node.kind, node.ranges, node.body)
+            return body, _SUM
+        if isinstance(node, Where):
+            parts = (self.write(node.condition), self.write(node.then), self.write(node.otherwise))
+            return f"where({', '.join(parts)})", _ATOM
+        if isinstance(node, Call):
+            primes = "'" * sum(node.orders)
+            return f"{node.name}{primes}({', '.join(self.write(a) for a in node.arguments)})", _ATOM
+        if node.is_Add:
+            return self._sum(node), _SUM
+        if node.is_Mul or (node.is_Pow and node.exp.is_number and node.exp.is_negative):
+            return self._product(node), _PRODUCT
+        if node.is_Pow:
+            if node.exp == sp.Rational(1, 2):
+                return f"sqrt({self.write(node.base)})", _ATOM
+            return f"{self.write(node.base, _ATOM)}^{self.write(node.exp, _ATOM)}", _POWER
+        if isinstance(node, Relational):
+            return f"{self.write(node.lhs)} {_SIGNS[type(node)]} {self.write(node.rhs)}", 0
+        if node.is_Symbol:
+            return (self.index(node) if isinstance(node, Dummy) else node.name), _ATOM
+        if node.is_Rational and not node.is_Integer:
+            return str(node), _PRODUCT
+        if node.args:
+            name = _SHOWN.get(type(node).__name__, type(node).__name__.lower())
+            return f"{name}({', '.join(self.write(a) for a in node.args)})", _ATOM
+        return str(node), _ATOM
+
+    def _bound(self, kind: str, ranges: Iterable[Range], body: Expr) -> str:
+        over = self.over(ranges)
+        return f"{_KINDS[kind]}_{over} {self.write(body, _PRODUCT)}"
+
+    def _sum(self, node: Expr) -> str:
+        def place(term: Expr) -> tuple[object, ...]:
+            return term.could_extract_minus_sign(), isinstance(term, Reduction), default_sort_key(term)
+
+        terms = sorted(node.args, key=place)
+        text = self.write(terms[0], _SUM)
+        for term in terms[1:]:
+            negative = term.could_extract_minus_sign()
+            last = term is terms[-1] and isinstance(term, Reduction)
+            text += f" {'-' if negative else '+'} {self.write(-term if negative else term, 0 if last else _PRODUCT)}"
+        return text
+
+    def _product(self, node: Expr) -> str:
+        if node.could_extract_minus_sign():
+            return f"-{self.write(-node, _PRODUCT)}"
+        numerator, denominator = sp.fraction(node, exact=True)
+        if denominator != 1:
+            return f"{self.write(numerator, _PRODUCT)}/{self.write(denominator, _POWER)}"
+        factors = sorted(sp.Mul.make_args(node), key=lambda f: (not f.is_number, default_sort_key(f)))
+        if len(factors) == 1:
+            return str(node)
+        return "*".join(self.write(f, _PRODUCT) for f in factors)
+
+
+def expression_text(expression: Expr) -> str:
+    """The expression in infix notation."""
+    return _Writer().write(expression)
+
+
+def equation_text(equation: Equation) -> str:
+    """The equation as a reader would write it."""
+    writer = _Writer()
+    return f"{writer.write(equation.target)} = {writer.write(equation.value)}"
+
+
+def statement_text(statement: Statement) -> str:
+    """What one statement computes, as a formula."""
+    writer = _Writer()
+    left = writer.write(statement.out)
+    if isinstance(statement, Map):
+        return f"{left} = {writer.write(statement.body)}"
+    if isinstance(statement, Reduce):
+        return f"{left} = {writer._bound(statement.kind, statement.reduced, statement.body)}"
+    if isinstance(statement, Contract):
+        over = writer.over(statement.reduced)
+        return f"{left} = sum_{over} {writer.write(statement.left)}*{writer.write(statement.right)}"
+    raise TypeError(f"unknown statement {statement!r}")
+
+
+def comment(lines: Iterable[str], indent: str = "", width: int = 108) -> str:
+    """A C comment of those lines, wrapped; nothing in them can end it early."""
+    wrapped: list[str] = []
+    for line in lines:
+        safe = line.replace("*/", "* /").replace("/*", "/ *").replace("\\", "").replace("??", "? ?")
+        lead = " " * (len(safe) - len(safe.lstrip()))
+        wrapped.extend(textwrap.wrap(safe, width, subsequent_indent=f"{lead}    ", break_on_hyphens=False) or [""])
+    if len(wrapped) == 1:
+        return f"{indent}/* {wrapped[0]} */"
+    middle = [f"{indent} * {w}".rstrip() for w in wrapped[1:-1]]
+    return "\n".join([f"{indent}/* {wrapped[0]}", *middle, f"{indent} * {wrapped[-1]} */"])

@@ -1,0 +1,150 @@
+"""A Program as C: the decisions are made here, the layout stands in `codegen/templates/c`."""
+
+from __future__ import annotations
+
+import re
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from sympy import Expr
+
+from . import sizes
+from .describe import entry_comment, struct_lines, title
+from .entries import EntryText, entry_text
+from .functions import FunctionTable
+from .helpers import helper_texts
+from .interface import Interface, prototype
+
+__all__ = ["render_header", "render_source", "size_parameters"]
+
+TILE_ROWS, WIDE_VECTORS, NARROW_VECTORS = 6, 4, 2
+"""The register tile: 6 rows of 4 vectors of 512 bits, or of 2 shorter ones (16 registers)."""
+CHUNK_BYTES = 160 * 1024
+"""Packed panels in use at a time: they share the second-level cache with the rest."""
+
+
+def _fill(template: str, **strings: object) -> str:
+    """The template with its strings in place: an undefined name is an error, and C is not escaped as HTML."""
+    engine = Environment(
+        loader=PackageLoader("chainrule.codegen", "templates/c"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    return engine.get_template(template).render(**strings)
+
+
+def render_header(face: Interface) -> str:
+    """NAME.h: structs and prototypes, each with its shapes."""
+    purposes = (
+        (face.parameters, "What the model has learnt: read only, shared by all samples."),
+        (face.cotangents, "The cotangents of the outputs: read only."),
+        (face.outputs, "Where the outputs go."),
+        (face.gradients, "Where the gradients go: each has the shape of its tensor."),
+    )
+    return _fill(
+        "header.h.jinja",
+        title=title(face.program, f"{face.program.name}.h", face),
+        name=face.program.name,
+        guard=face.program.name.upper(),
+        structs=[
+            {"type_name": s.type_name, "purpose": purpose, "lines": struct_lines(s, face)}
+            for s, purpose in purposes
+            if s.members
+        ],
+        entries=[{"comment": entry_comment(e, face), "prototype": prototype(e, face)} for e in face.entries],
+        size_parameters=size_parameters(face),
+    )
+
+
+def render_source(face: Interface) -> str:
+    """NAME.c."""
+    program, used = face.program, set[str]()
+    functions = FunctionTable(program, face.element, program.name, face.scope, used)
+    texts = [entry_text(e, face, functions.name, used) for e in face.entries]
+    own = {"size_parameters": size_parameters(face), "sizes": ", ".join(face.sizes), "name": program.name}
+    shapes = _checked_shapes(face)
+    kinds = {kind for t in texts for kind in t.layouts}
+    entries = [_entry_strings(t, face) for t in texts]
+    everything = "".join(str(e) for e in entries) + "".join(shapes)
+    return _fill(
+        "source.c.jinja",
+        **own,
+        title=title(program, f"{program.name}.c", face),
+        real=face.element,
+        helpers=helper_texts(used, face.element),
+        functions=functions.definitions,
+        shapes=shapes,
+        products=_products(face, kinds) if kinds else "",
+        entries=entries,
+        size_zero=" || ".join([*(f"{s} == 0" for s in face.sizes), *_derived_axes(face)]),
+        uses_plus="plus(" in everything or bool(kinds),
+        uses_minus="minus(" in everything or bool(_derived_axes(face)),
+        uses_take="take(" in everything,
+        workspace=face.own("workspace"),
+        bytes=face.own("bytes"),
+    )
+
+
+def size_parameters(face: Interface) -> str:
+    """The size arguments, as every function takes them."""
+    return ", ".join(f"size_t {s}" for s in face.sizes)
+
+
+def _entry_strings(text: EntryText, face: Interface) -> dict[str, object]:
+    formulas = " ".join([*(elements for elements, _ in text.slots), *text.products])
+    words = set(re.findall(r"\w+", formulas))
+    return {
+        "kind": text.kind,
+        "prototype": text.prototype,
+        "bytes_function": text.bytes_function,
+        "slots": text.slots,
+        "products": text.products,
+        "unused_sizes": [s for s in face.sizes if s not in words],
+        "null_check": " || ".join(f"!{p}" for p in text.pointers),
+        "misaligned_check": " || ".join(f"misaligned({a})" for a in text.arrays),
+        "declarations": text.declarations,
+        "statements": text.statements,
+        "unused": text.unused,
+    }
+
+
+def _shapes(face: Interface) -> list[tuple[Expr, ...]]:
+    """The shapes of all arrays, once each."""
+    buffers = (b for kernel in face.program.kernels for b in kernel.buffers if b.shape)
+    arguments = [a.shape for a in face.program.parameters if a.shape]
+    return list(dict.fromkeys([*arguments, *(b.shape for b in buffers)]))
+
+
+def _checked_shapes(face: Interface) -> list[str]:
+    """Element counts of all arrays whose size is decided at call time, in saturating arithmetic."""
+    sized = [shape for shape in _shapes(face) if any(d.free_symbols for d in shape)]
+    return list(dict.fromkeys(sizes.checked_elements(shape, face.size_env) for shape in sized))
+
+
+def _derived_axes(face: Interface) -> list[str]:
+    """The conditions under which an axis that is computed from sizes has no elements."""
+    axes = dict.fromkeys(d for shape in _shapes(face) for d in shape if d.free_symbols and not d.is_Symbol)
+    texts = [sizes.checked(d, face.size_env) for d in axes]
+    return [f"{t} == 0" for t in texts if "minus(" in t]
+
+
+def _products(face: Interface, kinds: set[str]) -> str:
+    """The matrix product, with the ways of packing that are used."""
+    element = 4 if face.element == "float" else 8
+    lanes = [width // element for width in (64, 32, 16)]
+    return _fill(
+        "product.c.jinja",
+        name=face.program.name,
+        real=face.element,
+        zero="0.0f" if face.element == "float" else "0.0",
+        tile_rows=TILE_ROWS,
+        wide_vectors=WIDE_VECTORS,
+        narrow_vectors=NARROW_VECTORS,
+        chunk=CHUNK_BYTES // element,
+        broadcasts=[f"((vector){{{', '.join(['s'] * n)}}})" for n in lanes],
+        natural="natural" in kinds,
+        transposed="transposed" in kinds,
+        strided="strided" in kinds,
+    )

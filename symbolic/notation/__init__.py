@@ -1,0 +1,1 @@
+"""The paper notation: an ordered tree of formulas, and its LaTeX, MathML and terminal printers."""

@@ -1,0 +1,237 @@
+"""A derivation on paper: Markdown, LaTeX, PDF, HTML, and text for a terminal.
+
+Derivation → Page (what is said, once) → the form asked for. The forward equations come first, then
+each derivative step by step with the rule and the reason, then the results: the general form, and
+beside it the one with the functions' derivatives substituted.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Protocol
+
+from .errors import BuildError
+from .notation.latex import latex_rows
+from .notation.page import (
+    Display,
+    Heading,
+    Page,
+    Paragraph,
+    Strong,
+    Words,
+    to_html,
+    to_html_fragment,
+    to_latex,
+    to_markdown,
+    to_text,
+)
+from .notation.show import Notation
+from .notation.tree import Chain, Formula, Symbol
+from .system import Equation, Role, System, Tensor
+from .terms import Rule, Step
+
+__all__ = [
+    "Derived",
+    "compile_latex",
+    "html",
+    "html_fragment",
+    "latex_document",
+    "latex_fragment",
+    "markdown",
+    "page",
+    "pdf",
+    "text",
+    "write_pdf",
+]
+
+_SPECIAL = frozenset({Rule.LOCAL, Rule.SIMPLIFY})
+"""Rules that put the formula of a named function in its place."""
+
+PDF_SECONDS = 120.0
+"""How long pdflatex may take."""
+
+
+class Derived(Protocol):
+    """What a report reads of a derivation."""
+
+    @property
+    def system(self) -> System: ...
+    @property
+    def wrt(self) -> tuple[str, ...]: ...
+    @property
+    def steps(self) -> tuple[Step, ...]: ...
+    @property
+    def result(self) -> System: ...
+
+
+def markdown(derivation: Derived) -> str:
+    """The derivation as Markdown with `$$…$$` formulas."""
+    return to_markdown(page(derivation))
+
+
+def latex_document(derivation: Derived) -> str:
+    """The derivation as a complete LaTeX document."""
+    return to_latex(page(derivation))
+
+
+def latex_fragment(derivation: Derived) -> str:
+    """The results alone, `$$`-delimited, for a notebook."""
+    notation = Notation.of(derivation.result)
+    rows = [row for result in _results(derivation, notation) for row in _result_rows(result)]
+    body = " \\\\\n".join(rows)
+    return f"$$\\begin{{aligned}}\n{body}\n\\end{{aligned}}$$"
+
+
+def html(derivation: Derived) -> str:
+    """The derivation as a complete HTML page with MathML, without script or network."""
+    return to_html(page(derivation))
+
+
+def html_fragment(derivation: Derived) -> str:
+    """The derivation as HTML to stand inside another page."""
+    return to_html_fragment(page(derivation))
+
+
+def text(derivation: Derived) -> str:
+    """The derivation as lines for a terminal."""
+    return to_text(page(derivation))
+
+
+def pdf(derivation: Derived, path: str | Path) -> None:
+    """Write the derivation as a PDF file; raises BuildError where pdflatex is missing or fails."""
+    write_pdf(latex_document(derivation), path)
+
+
+def page(derivation: Derived) -> Page:
+    """What the report says, in order."""
+    notation = Notation.of(derivation.result)
+    items = [
+        *_forward(derivation.system, notation),
+        Heading(1, ("Derivatives",)),
+        *_derivatives(derivation, notation),
+        Heading(1, ("Results",)),
+        *(Display(result) for result in _results(derivation, notation)),
+    ]
+    return Page(f"Derivation of {derivation.system.name}", tuple(items))
+
+
+def _forward(system: System, notation: Notation) -> Iterator[Heading | Paragraph | Display]:
+    yield Heading(1, ("Formulas",))
+    for label, role in (("Data: ", Role.DATA), ("Parameters: ", Role.PARAMETER)):
+        tensors = [t for t in system.tensors if t.role is role]
+        if tensors:
+            yield Paragraph((label, *_listed([_declared(t, notation) for t in tensors]), "."))
+    for function in system.functions:
+        formula = notation.function(function)
+        if formula is None:
+            yield Paragraph((Symbol(function.name), " is any differentiable function."))
+        else:
+            yield Display(formula)
+    for equation in system.equations:
+        yield from _equation(equation, system, notation)
+
+
+def _declared(tensor: Tensor, notation: Notation) -> Words:
+    """The tensor's name and its shape."""
+    name = notation.name(tensor.name)
+    if not tensor.shape:
+        return (name, ", a number")
+    return (name, " of shape (", *_listed([(notation.size(d),) for d in tensor.shape]), ")")
+
+
+def _listed(items: Iterable[Words]) -> Words:
+    words: list[str | Strong | Formula] = []
+    for item in items:
+        words += [", ", *item] if words else item
+    return tuple(words)
+
+
+def _equation(equation: Equation, system: System, notation: Notation) -> Iterator[Paragraph | Display]:
+    """The equation, preceded by its ranges where they are not the whole tensor."""
+    shape = system.tensor(equation.name).shape
+    partial = [
+        r
+        for i, d in zip(equation.indices, shape, strict=True)
+        for r in equation.ranges
+        if r.symbol == i and (r.lower != 0 or r.upper != d - 1)
+    ]
+    if partial:
+        yield Paragraph(("For ", *_listed((b,) for b in notation.bounds(partial)), ":"))
+    yield Display(notation.equation(equation))
+
+
+def _derivatives(derivation: Derived, notation: Notation) -> Iterator[Heading | Paragraph | Display]:
+    for _, group in groupby(derivation.steps, key=lambda s: s.identity.rpartition(".")[0]):
+        steps = list(group)
+        yield Heading(2, (notation.formula(steps[0].subject),))
+        for step in steps:
+            reason = f": {step.why}." if step.why else "."
+            yield Paragraph((Strong(step.rule.value[:1].upper() + step.rule.value[1:]), reason))
+            yield Display(notation.step(step))
+
+
+def _results(derivation: Derived, notation: Notation) -> Iterator[Formula]:
+    """For each tensor: ∂cost/∂x = the general form = the substituted one, where they differ."""
+    by_tensor: dict[str, list[Step]] = {}
+    for step in derivation.steps:
+        by_tensor.setdefault(step.identity.rpartition(".")[0], []).append(step)
+    for steps in by_tensor.values():
+        general = [s for s in steps if s.rule not in _SPECIAL]
+        special = [s for s in steps if s.rule in _SPECIAL]
+        chosen = [*general[-1:], *special[-1:]]
+        yield notation.chain(chosen[0].subject, *(s.after for s in chosen))
+
+
+def _result_rows(result: Formula) -> list[str]:
+    return latex_rows(result) if isinstance(result, Chain) else []
+
+
+def compile_latex(source: str) -> bytes:
+    """The PDF that pdflatex makes of a complete document: same source, same bytes.
+
+    Raises BuildError where pdflatex is not installed, fails or takes longer than PDF_SECONDS.
+    """
+    program = shutil.which("pdflatex")
+    if program is None:
+        raise BuildError(
+            "pdflatex is not on the PATH: install TeX (Debian: texlive-latex-base, texlive-latex-recommended), "
+            "or write a .tex file and compile it elsewhere"
+        )
+    command = [program, "-no-shell-escape", "-interaction=nonstopmode", "-halt-on-error", "derivation.tex"]
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": "0", "FORCE_SOURCE_DATE": "1"}
+    with tempfile.TemporaryDirectory(prefix="chainrule-tex-") as folder:
+        Path(folder, "derivation.tex").write_text(source, encoding="utf-8")
+        try:
+            done = subprocess.run(
+                command, cwd=folder, env=environment, capture_output=True, timeout=PDF_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise BuildError(f"pdflatex took longer than {PDF_SECONDS:.0f} s and was stopped") from error
+        made = Path(folder, "derivation.pdf")
+        if done.returncode != 0 or not made.exists():
+            log = done.stdout.decode("utf-8", "replace").splitlines()
+            fault = next((m for m, line in enumerate(log) if line.startswith("!")), max(len(log) - 10, 0))
+            raise BuildError("pdflatex failed:\n" + "\n".join(log[fault : fault + 10]))
+        return made.read_bytes()
+
+
+def write_pdf(source: str, path: str | Path) -> None:
+    """Compile a complete document and put the PDF at `path`, whole or not at all.
+
+    Raises BuildError where pdflatex is missing or fails, or the file cannot be written.
+    """
+    content = compile_latex(source)
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise BuildError(f"cannot write {target}: {error.strerror}") from error
