@@ -143,8 +143,8 @@ class _Reverse:
         """Tensors between `wrt` and the cost (or outputs), and `wrt` itself."""
         system = self.system
         varied = influenced(system, *self.wrt)
-        useful = set(influencing(system, COST) if system.has_cost else influencing(system, *system.outputs))
-        return (varied & useful) | set(self.wrt)
+        useful = influencing(system, COST) if system.has_cost else influencing(system, *system.outputs)
+        return set(varied & useful) | set(self.wrt)
 
     def _seed(self, active: set[str], taken: set[str]) -> dict[str, Tensor]:
         """∂cost/∂cost = 1, or the cotangents that the caller passes."""
