@@ -1,11 +1,16 @@
 """The kernel IR: what a backend sees. Loop nests over buffers, with every shape written out.
 
-A `Program` is one model: its signature and its kernels. A `Kernel` is a straight list of
-statements; each writes one whole buffer and is one of
+A `Program` is one model: its signature and its kernels. A `Kernel` is a list of statements, each
+of which is one of
 
 - `Map`:      out[i…] = body                       elementwise, indices broadcast
 - `Reduce`:   out[i…] = kind over r… of body       sum, prod, max or min; the body is fused in
-- `Contract`: out[i…] = Σ_r left[…] · right[…]     two accesses with plain indices: a (batched) GEMM
+- `Contract`: out[i…] = Σ_r left[…] · right[…]     two accesses: a (batched) GEMM where subscripts are plain
+- `Scatter`:  out = 0; out[f(i…)] += body           where an index cannot be solved for
+- `Scan`:     for t…: statements                   a recurrence, in order of t or against it
+
+Subscripts on the right are affine in the loop indices and sizes; bounds of a loop may depend on the
+loops before it. A guarded combination (`guards`) that fails takes no part, and is not read.
 
 `check_kernel` is the IR's type checker and `format_kernel` its printer.
 """
@@ -18,6 +23,7 @@ from enum import Enum
 
 from sympy import Dummy, Expr, Integer, Symbol
 
+from chainrule.symbolic.affine import coefficient
 from chainrule.symbolic.expressions import Access, Call, Range, accesses, walk
 from chainrule.symbolic.samples import BATCH
 from chainrule.symbolic.system import Equation, FunctionDefinition
@@ -33,6 +39,8 @@ __all__ = [
     "Map",
     "Program",
     "Reduce",
+    "Scan",
+    "Scatter",
     "Statement",
     "check_kernel",
     "format_kernel",
@@ -75,14 +83,28 @@ class Buffer:
 class Statement:
     """What all statements share: the element written, the loops over it, and where it comes from.
 
-    `ranges` are the loops over the indices of `out`, in their order; each covers its whole axis.
+    `ranges` are the loops over the indices of `out`, in their order; a range may cover part of its
+    axis, and a subscript of `out` may be a number or the index of an enclosing Scan instead.
     `equation` is the equation of the System that asks for it; `note` says in words what was done.
+    `when` are affine conditions >= 0 on the indices of enclosing Scans and on sizes.
     """
 
     out: Access
     ranges: tuple[Range, ...]
     equation: Equation = field(compare=False)
     note: str = field(default="", compare=False, kw_only=True)
+    when: tuple[Expr, ...] = field(default=(), kw_only=True)
+
+    @property
+    def loops(self) -> tuple[Range, ...]:
+        """Every loop of the statement, the outermost first."""
+        return self.ranges
+
+    @property
+    def whole(self) -> bool:
+        """Whether every loop covers a box from 0: no bound depends on another index."""
+        symbols = {r.symbol for r in self.loops}
+        return all(r.lower == 0 and not r.upper.free_symbols & symbols for r in self.loops)
 
     def reads(self) -> list[Access]:
         """Every buffer element on the right side."""
@@ -101,11 +123,19 @@ class Map(Statement):
 
 @dataclass(frozen=True)
 class Reduce(Statement):
-    """out[i…] = `kind` of body over the `reduced` indices."""
+    """out[i…] = `kind` of body over the `reduced` indices, where all `guards` are >= 0.
+
+    The value of an empty reduction is 0 for a sum and 1 for a product.
+    """
 
     kind: str
     reduced: tuple[Range, ...]
     body: Expr
+    guards: tuple[Expr, ...] = ()
+
+    @property
+    def loops(self) -> tuple[Range, ...]:
+        return (*self.ranges, *self.reduced)
 
     def reads(self) -> list[Access]:
         return accesses(self.body)
@@ -113,14 +143,51 @@ class Reduce(Statement):
 
 @dataclass(frozen=True)
 class Contract(Statement):
-    """out[i…] = Σ over `reduced` of left · right; every subscript is a plain index."""
+    """out[i…] = Σ over `reduced` of left · right, over whole boxes, every access in range."""
 
     reduced: tuple[Range, ...]
     left: Access
     right: Access
 
+    @property
+    def loops(self) -> tuple[Range, ...]:
+        return (*self.ranges, *self.reduced)
+
+    @property
+    def plain(self) -> bool:
+        """Whether every subscript is a loop index of its own: a (batched) matrix product."""
+        symbols = {r.symbol for r in self.loops}
+        return all(
+            set(a.indices) <= symbols and len(set(a.indices)) == len(a.indices)
+            for a in (self.out, self.left, self.right)
+        )
+
     def reads(self) -> list[Access]:
         return [self.left, self.right]
+
+
+@dataclass(frozen=True)
+class Scatter(Statement):
+    """out = 0, then out[f(i…)] += body over all loops; subscripts of `out` are affine in them."""
+
+    body: Expr
+    guards: tuple[Expr, ...] = ()
+
+    def reads(self) -> list[Access]:
+        return accesses(self.body)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The statements once for each value of an index, in order (`reverse`: from the last to the first)."""
+
+    range: Range
+    reverse: bool
+    statements: tuple[Statement, ...]
+
+    def reads(self) -> list[Access]:
+        """Every buffer element on a right side."""
+        return list(dict.fromkeys(a for s in self.statements for a in s.reads()))
 
 
 @dataclass(frozen=True)
@@ -133,7 +200,7 @@ class Kernel:
 
     entry: str
     buffers: tuple[Buffer, ...]
-    statements: tuple[Statement, ...]
+    statements: tuple[Statement | Scan, ...]
     results: tuple[str, ...]
     functions: tuple[FunctionDefinition, ...] = ()
 
@@ -143,6 +210,11 @@ class Kernel:
             if b.name == name:
                 return b
         raise KeyError(name)
+
+    @property
+    def flat(self) -> tuple[Statement, ...]:
+        """Every statement in order, those inside scans too."""
+        return tuple(s for top in self.statements for s in (top.statements if isinstance(top, Scan) else (top,)))
 
     @property
     def arguments(self) -> tuple[Buffer, ...]:
@@ -209,8 +281,9 @@ class Program:
 def check_kernel(kernel: Kernel) -> None:
     """Raise ValueError, naming the statement, unless the kernel is well formed.
 
-    Every buffer is declared once, written before it is read and written by one statement; ranks and
-    loop bounds agree with shapes; contractions have plain indices; calls have definitions.
+    Every buffer is declared once and written before it is read; ranks agree with shapes; subscripts
+    are affine in indices that a loop binds; buffers that share a slot have one shape; calls have
+    definitions.
     """
     names = [b.name for b in kernel.buffers]
     if len(set(names)) != len(names):
@@ -221,21 +294,27 @@ def check_kernel(kernel: Kernel) -> None:
             raise ValueError(f"{kernel.entry}: buffers of different shapes share the slot {b.slot!r}")
     ready = {b.name for b in kernel.arguments}
     defined = {f.name for f in kernel.functions if f.body is not None}
-    for statement in kernel.statements:
-        for problem in _problems(kernel, statement, ready, defined):
-            raise ValueError(f"{kernel.entry}: {format_statement(statement)}: {problem}")
-        ready.add(statement.out.name)
+    for top in kernel.statements:
+        statements = top.statements if isinstance(top, Scan) else (top,)
+        outer = {top.range.symbol} if isinstance(top, Scan) else set()
+        if isinstance(top, Scan):
+            ready.update(s.out.name for s in statements)
+        for statement in statements:
+            for problem in _problems(kernel, statement, ready, defined, outer):
+                raise ValueError(f"{kernel.entry}: {format_statement(statement)}: {problem}")
+            ready.add(statement.out.name)
     for name in kernel.results:
         if name not in ready:
             raise ValueError(f"{kernel.entry}: the result {name!r} is never written")
 
 
-def _problems(kernel: Kernel, statement: Statement, ready: set[str], defined: set[str]) -> Iterator[str]:
-    loops = {r.symbol: r for r in (*statement.ranges, *getattr(statement, "reduced", ()))}
-    if statement.out.name in ready:
-        yield f"{statement.out.name} is written twice"
-    if statement.out.indices != tuple(r.symbol for r in statement.ranges):
-        yield "the loops are not the left side's indices in order"
+def _problems(
+    kernel: Kernel, statement: Statement, ready: set[str], defined: set[str], outer: set[Dummy]
+) -> Iterator[str]:
+    bound = {r.symbol for r in statement.loops} | outer
+    plain = set(statement.out.indices) - {r.symbol for r in statement.ranges} - outer
+    if not isinstance(statement, Scatter) and not all(isinstance(i, Integer) for i in plain):
+        yield "the loops are not the left side's indices"
     for access in (statement.out, *statement.reads()):
         try:
             buffer = kernel.buffer(access.name)
@@ -246,15 +325,12 @@ def _problems(kernel: Kernel, statement: Statement, ready: set[str], defined: se
             yield f"{access.name} is read before it is written"
         if len(access.indices) != len(buffer.shape):
             yield f"{access} has {len(access.indices)} indices, its buffer {len(buffer.shape)} axes"
-        for subscript, extent in zip(access.indices, buffer.shape, strict=False):
-            if isinstance(subscript, Dummy):
-                loop = loops.get(subscript)
-                if loop is None:
-                    yield f"{access} uses an index that no loop binds"
-                elif loop.lower != 0 or loop.extent - extent != 0:
-                    yield f"the loop over {subscript} does not cover its axis of {access.name}"
-            elif isinstance(statement, Contract) or not isinstance(subscript, Integer):
-                yield f"{access} has a subscript that is not a plain index"
+        for subscript in access.indices:
+            for symbol in subscript.free_symbols:
+                if isinstance(symbol, Dummy) and symbol not in bound:
+                    yield f"{access} uses the index {symbol}, which no loop binds"
+                elif isinstance(symbol, Dummy) and coefficient(subscript, symbol) is None:
+                    yield f"{access} has a subscript that is not affine in {symbol}"
     body = getattr(statement, "body", None)
     if body is not None:
         for node in walk(body):
@@ -262,17 +338,36 @@ def _problems(kernel: Kernel, statement: Statement, ready: set[str], defined: se
                 yield f"{node.name} has no definition"
 
 
-def format_statement(statement: Statement) -> str:
-    """One line: `map`, `reduce` or `contract`, the element written and its right side."""
-    if isinstance(statement, Map):
-        return f"map      {statement.out} = {statement.body}"
-    if isinstance(statement, Reduce):
-        over = ", ".join(str(r.symbol) for r in statement.reduced)
-        return f"reduce   {statement.out} = {statement.kind}[{over}]({statement.body})"
+def format_statement(statement: Statement | Scan) -> str:
+    """One line: the kind of statement, the element written and its right side; a scan on several."""
+    if isinstance(statement, Scan):
+        order = "downto" if statement.reverse else "to"
+        first, last = statement.range.lower, statement.range.upper
+        first, last = (last, first) if statement.reverse else (first, last)
+        inner = "\n".join(f"    {format_statement(s)}" for s in statement.statements)
+        return f"scan     {statement.range.symbol} = {first} {order} {last}\n{inner}"
     if isinstance(statement, Contract):
         over = ", ".join(str(r.symbol) for r in statement.reduced)
-        return f"contract {statement.out} = sum[{over}]({statement.left} * {statement.right})"
-    raise TypeError(f"unknown statement {statement!r}")
+        text = f"contract {statement.out} = sum[{over}]({statement.left} * {statement.right})"
+    elif isinstance(statement, Reduce):
+        over = ", ".join(_bounded(r) for r in statement.reduced)
+        text = f"reduce   {statement.out} = {statement.kind}[{over}]({statement.body}){_conditions(statement.guards)}"
+    elif isinstance(statement, Scatter):
+        over = ", ".join(_bounded(r) for r in statement.ranges)
+        text = f"scatter  {statement.out} += sum[{over}]({statement.body}){_conditions(statement.guards)}"
+    elif isinstance(statement, Map):
+        text = f"map      {statement.out} = {statement.body}"
+    else:
+        raise TypeError(f"unknown statement {statement!r}")
+    return text + (f" when{_conditions(statement.when)}" if statement.when else "")
+
+
+def _bounded(bound: Range) -> str:
+    return str(bound.symbol) if bound.lower == 0 else f"{bound.lower}<={bound.symbol}<={bound.upper}"
+
+
+def _conditions(guards: tuple[Expr, ...]) -> str:
+    return "".join(f" [{g} >= 0]" for g in guards)
 
 
 def format_kernel(kernel: Kernel, dtype: str = "float64") -> str:

@@ -1,29 +1,47 @@
 """From a System to a Program: batch axis, gradient, algebra, stable forms, then loop nests.
 
-    System ─ with_samples ─ derive ─ simplified ─ stable ─► System ─ kernel by kernel ─► Program
+    System ─ with_samples ─ derive ─ simplified ─ merged_sums ─ stable ─► System ─ kernel by kernel ─► Program
 
 A sum over products of tensors with different indices becomes a Contract; every other reduction a
-Reduce with its body fused in; the rest of an equation a Map. Equal reductions are computed once.
+Reduce with its body fused in; a sum over an unsolved delta a Scatter; a recurrence a Scan; the rest
+of an equation a Map. Equal reductions are computed once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import sympy as sp
 from sympy import Dummy, Expr
 
 from chainrule.symbolic.derive import derive
 from chainrule.symbolic.errors import LoweringError
-from chainrule.symbolic.expressions import Access, Call, Range, Reduction, rebuild, walk
+from chainrule.symbolic.expressions import Access, Call, Delta, Range, Reduction, rebuild, walk
+from chainrule.symbolic.rules import influencing
 from chainrule.symbolic.samples import with_samples
 from chainrule.symbolic.simplify import merged_sums, simplified
 from chainrule.symbolic.stable import canonical, stable
 from chainrule.symbolic.system import COST, Equation, Role, System, Tensor
 
-from .ir import DTYPES, Argument, Buffer, Contract, Kernel, Kind, Map, Program, Reduce, Statement, check_kernel
+from .contractions import Factors, Group
+from .ir import (
+    DTYPES,
+    Argument,
+    Buffer,
+    Contract,
+    Kernel,
+    Kind,
+    Map,
+    Program,
+    Reduce,
+    Scan,
+    Scatter,
+    Statement,
+    check_kernel,
+)
 from .passes import assign_slots
+from .scans import plan_scan
 
 __all__ = ["lower"]
 
@@ -72,10 +90,25 @@ def _arguments(system: System, ready: System) -> Iterable[Argument]:
 
 
 def _kernel(entry: str, system: System, results: Sequence[str]) -> Kernel:
-    kernel = _Lowering(system, tuple(results)).run(entry)
-    kernel = assign_slots(kernel)
+    kernel = assign_slots(_Lowering(system, tuple(results)).run(entry))
     check_kernel(kernel)
+    for statement in kernel.statements:
+        _refuse(statement)
     return kernel
+
+
+def _refuse(statement: Statement | Scan) -> None:
+    """A LoweringError for what no backend writes yet."""
+    if isinstance(statement, Scan | Scatter):
+        raise LoweringError(f"{statement!r}: recurrences and scatters have no kernel form yet")
+    plain = all(isinstance(i, Dummy | sp.Integer) for a in statement.reads() for i in a.indices)
+    indices = {v for v in getattr(statement, "body", sp.Integer(0)).free_symbols if isinstance(v, Dummy)}
+    inside = {v for a in statement.reads() for v in a.free_symbols}
+    if not plain or not statement.whole or getattr(statement, "guards", ()) or indices - inside:
+        raise LoweringError(
+            f"{statement.equation.target}: shifted subscripts, conditions on indices and partial ranges have no "
+            "kernel form yet"
+        )
 
 
 @dataclass
@@ -84,35 +117,35 @@ class _Lowering:
 
     system: System
     results: tuple[str, ...]
-    statements: list[Statement] = field(default_factory=list)
+    statements: list[Statement | Scan] = field(default_factory=list)
     temporaries: dict[str, tuple[Expr, ...]] = field(default_factory=dict)  # name -> shape
     shared: dict[Expr, tuple[str, tuple[int, ...]]] = field(default_factory=dict)  # reduction -> temporary, index order
     aliases: dict[str, str] = field(default_factory=dict)  # a copy -> what it copies
 
     def run(self, entry: str) -> Kernel:
-        needed = self._needed()
+        needed = influencing(self.system, *self.results)
+        groups = self.system.recurrences()
+        done: set[str] = set()
         for equation in self.system.equations:
-            if equation.name in needed:
+            group = groups.get(equation.name)
+            if equation.name not in needed or equation.name in done:
+                continue
+            if group is None:
                 self._equation(equation)
-        used = {a.name for s in self.statements for a in s.reads()}
-        buffers = [
-            self._buffer(t) for t in self.system.tensors if t.name in used | {s.out.name for s in self.statements}
-        ]
+            else:
+                done.update(group)
+                self._recurrence([e for e in self.system.equations if e.name in group])
+        kernel = Kernel(entry, (), tuple(self.statements), self.results)
+        used = {a.name for s in kernel.flat for a in (s.out, *s.reads())}
+        buffers = [self._buffer(t) for t in self.system.tensors if t.name in used]
         buffers += [Buffer(n, shape, Kind.LOCAL) for n, shape in self.temporaries.items()]
-        called = self._called()
+        called = self._called(kernel)
         functions = tuple(f for f in self.system.functions if f.name in called)
-        return Kernel(entry, tuple(buffers), tuple(self.statements), self.results, functions)
+        return replace(kernel, buffers=tuple(buffers), functions=functions)
 
-    def _needed(self) -> set[str]:
-        needed = set(self.results)
-        for equation in reversed(self.system.equations):
-            if equation.name in needed:
-                needed.update(equation.reads())
-        return needed
-
-    def _called(self) -> set[str]:
+    def _called(self, kernel: Kernel) -> set[str]:
         """Names of functions used by the statements, and by those functions."""
-        bodies = [b for s in self.statements if (b := getattr(s, "body", None)) is not None]
+        bodies = [b for s in kernel.flat if (b := getattr(s, "body", None)) is not None]
         called: set[str] = set()
         while bodies:
             for node in walk(bodies.pop()):
@@ -128,39 +161,43 @@ class _Lowering:
             kind = Kind.COTANGENT
         return Buffer(tensor.name, tensor.shape, kind, tensor.adjoint_of)
 
+    def _recurrence(self, equations: list[Equation]) -> None:
+        """Base cases as they are, the rest as one Scan; temporaries in it belong to one step."""
+        plan = plan_scan(equations)
+        for base in plan.bases:
+            self._equation(base)
+        outside, shared = self.statements, self.shared
+        inner: list[Statement] = []
+        for equation, conditions in zip(plan.steps, plan.conditions, strict=True):
+            self.statements, self.shared = [], {}
+            self._equation(replace(equation, ranges=tuple(r for r in equation.ranges if r.symbol != plan.range.symbol)))
+            inner.extend(replace(s, when=conditions) for s in self.statements if isinstance(s, Statement))
+        self.statements, self.shared = outside, shared
+        self.statements.append(Scan(plan.range, plan.reverse, tuple(inner)))
+
     def _equation(self, equation: Equation) -> None:
-        self._refuse(equation)
         value = self._resolved(equation.value)
-        if isinstance(value, Access) and equation.name not in self.results and value.indices == equation.indices:
+        copy = isinstance(value, Access) and value.indices == equation.indices and self._defines_all(equation)
+        if copy and equation.name not in self.results:
             self.aliases[equation.name] = value.name
-            return
-        if isinstance(value, Reduction):
-            self._reduce(value, equation, equation.target)
-            return
-        body = self._extracted(value, equation, equation.ranges)
-        self.statements.append(Map(equation.target, equation.ranges, equation, body))
+        elif isinstance(value, Reduction):
+            self._reduce(value, equation, equation.target, equation.ranges)
+        else:
+            body = self._extracted(value, equation, equation.ranges)
+            self.statements.append(Map(equation.target, equation.ranges, equation, body))
+
+    def _defines_all(self, equation: Equation) -> bool:
+        """Whether the equation alone defines every element of its tensor."""
+        shape = self.system.tensor(equation.name).shape
+        return len(equation.ranges) == len(shape) and all(
+            r.lower == 0 and sp.expand(r.extent - d) == 0 for r, d in zip(equation.ranges, shape, strict=True)
+        )
 
     def _resolved(self, expression: Expr) -> Expr:
         """Copies replaced by what they copy."""
         if isinstance(expression, Access):
             return Access(self.aliases.get(expression.name, expression.name), *expression.indices)
         return rebuild(expression, [self._resolved(a) for a in expression.args]) if self.aliases else expression
-
-    def _refuse(self, equation: Equation) -> None:
-        """A LoweringError for what has no kernel form: partial ranges, affine subscripts, deltas."""
-        shape = self.system.tensor(equation.name).shape
-        whole = len(equation.ranges) == len(shape) and all(
-            r.lower == 0 and sp.expand(r.extent - d) == 0 for r, d in zip(equation.ranges, shape, strict=True)
-        )
-        if not whole or equation.name in equation.reads():
-            raise LoweringError(
-                f"{equation.target}: recurrences and equations over part of a tensor have no kernel form yet"
-            )
-        for node in walk(equation.value):
-            if isinstance(node, Access) and not all(isinstance(i, Dummy | sp.Integer) for i in node.indices):
-                raise LoweringError(f"{equation.target} reads {node}: only plain subscripts have a kernel form yet")
-            if isinstance(node, Reduction) and (node.guards or any(r.lower != 0 for r in node.ranges)):
-                raise LoweringError(f"{equation.target}: reductions over part of a range have no kernel form yet")
 
     def _extracted(self, expression: Expr, equation: Equation, scope: Sequence[Range]) -> Expr:
         """The expression with every reduction computed before it and read from a temporary."""
@@ -174,46 +211,67 @@ class _Lowering:
                 self._reduce(expression, equation, Access(name, *symbols), ranges)
             name, order = self.shared[key]
             return Access(name, *(free[m] for m in order))
+        if isinstance(expression, Access):
+            return expression
         return rebuild(expression, [self._extracted(a, equation, scope) for a in expression.args])
 
     def _temporary(self, name: str, ranges: Sequence[Range]) -> str:
+        """A local buffer whose axes are as long as the ranges reach (they are read at the same indices)."""
         taken = {t.name for t in self.system.tensors} | self.temporaries.keys()
         while name in taken:
             name += "_"
-        self.temporaries[name] = tuple(r.extent for r in ranges)
+        self.temporaries[name] = tuple(sp.expand(r.upper + 1) for r in ranges)
         return name
 
-    def _reduce(
-        self, reduction: Reduction, equation: Equation, out: Access, ranges: Sequence[Range] | None = None
-    ) -> None:
-        """`out` = the reduction, as a Contract where its factors allow, else as a Reduce."""
-        loops = tuple(equation.ranges if ranges is None else ranges)
+    def _reduce(self, reduction: Reduction, equation: Equation, out: Access, loops: tuple[Range, ...]) -> None:
+        """`out` = the reduction: a Scatter, a Contract where its factors allow, else a Reduce."""
+        if reduction.body.has(Delta):
+            self._scatter(reduction, equation, out, loops)
+            return
         body = self._extracted(reduction.body, equation, (*loops, *reduction.ranges))
-        if reduction.kind == "sum" and not isinstance(body, sp.Add):
-            factors = _Factors.of(body, loops, reduction.ranges)
+        if reduction.kind == "sum" and not isinstance(body, sp.Add) and _box(loops, reduction):
+            factors = Factors.of(body, loops, reduction.ranges)
             if factors.contractible:
                 self._contract(factors, equation, out)
                 return
-        self.statements.append(Reduce(out, loops, equation, reduction.kind, reduction.ranges, body))
+        self.statements.append(Reduce(out, loops, equation, reduction.kind, reduction.ranges, body, reduction.guards))
 
-    def _contract(self, factors: _Factors, equation: Equation, out: Access) -> None:
+    def _scatter(self, reduction: Reduction, equation: Equation, out: Access, loops: tuple[Range, ...]) -> None:
+        """Σ δ(J, f(k…)) u as `out[f(k…)] += u`: the delta's free index is written, not searched for."""
+        factors = sp.Mul.make_args(reduction.body)
+        places: dict[Expr, Expr] = {}
+        free = {r.symbol for r in loops}
+        for delta in (f for f in factors if isinstance(f, Delta)):
+            sides = (delta.args, delta.args[::-1])
+            here, there = next(
+                ((a, b) for a, b in sides if a in free - places.keys() and not b.free_symbols & free), (None, None)
+            )
+            if here is None:
+                raise LoweringError(f"{equation.target}: neither side of {delta} is an index of the result alone")
+            places[here] = there
+        ranges = (*(r for r in loops if r.symbol not in places), *reduction.ranges)
+        body = self._extracted(sp.Mul(*(f for f in factors if not isinstance(f, Delta))), equation, ranges)
+        target = Access(out.name, *(places.get(i, i) for i in out.indices))
+        self.statements.append(Scatter(target, ranges, equation, body, reduction.guards))
+
+    def _contract(self, factors: Factors, equation: Equation, out: Access) -> None:
         """Pairwise contractions, the last one into `out`."""
         while len(factors.groups) > 2:
             left, right, reduced, rest = factors.pair()
-            ranges = tuple(r for r in factors.every if r.symbol in (left.indices | right.indices) and r not in reduced)
+            ranges = tuple(r for r in factors.every if r.symbol in left.indices | right.indices and r not in reduced)
             name = self._temporary(f"{equation.name}_sum", ranges)
             target = Access(name, *(r.symbol for r in ranges))
             operands = self._operand(left, factors, equation), self._operand(right, factors, equation)
             self.statements.append(Contract(target, ranges, equation, reduced, *operands))
-            factors = factors.with_group(rest, _Group(frozenset(r.symbol for r in ranges), (target,)), reduced)
+            factors = factors.with_group(rest, Group(frozenset(r.symbol for r in ranges), (target,)), reduced)
         left, right = factors.oriented()
         operands = self._operand(left, factors, equation), self._operand(right, factors, equation)
         self.statements.append(Contract(out, factors.loops, equation, factors.reduced, *operands))
 
-    def _operand(self, group: _Group, factors: _Factors, equation: Equation) -> Access:
+    def _operand(self, group: Group, factors: Factors, equation: Equation) -> Access:
         """The group as one access: itself, or a Map of its factors."""
-        if len(group.factors) == 1 and isinstance(group.factors[0], Access) and group.plain:
-            return group.factors[0]
+        if group.access is not None:
+            return group.access
         ranges = tuple(r for r in factors.every if r.symbol in group.indices)
         name = self._temporary(f"{equation.name}_factor", ranges)
         target = Access(name, *(r.symbol for r in ranges))
@@ -221,74 +279,9 @@ class _Lowering:
         return target
 
 
-@dataclass(frozen=True)
-class _Group:
-    """Factors of a product that run over the same indices (or fewer)."""
-
-    indices: frozenset[Dummy]
-    factors: tuple[Expr, ...]
-
-    @property
-    def plain(self) -> bool:
-        """Whether its one access has distinct plain indices."""
-        indices = self.factors[0].indices
-        return all(isinstance(i, Dummy) for i in indices) and len(set(indices)) == len(indices)
-
-
-@dataclass(frozen=True)
-class _Factors:
-    """A product under a sum, its factors grouped by the indices that they run over."""
-
-    groups: tuple[_Group, ...]
-    loops: tuple[Range, ...]
-    reduced: tuple[Range, ...]
-
-    @classmethod
-    def of(cls, body: Expr, loops: Sequence[Range], reduced: Sequence[Range]) -> _Factors:
-        known = {r.symbol for r in (*loops, *reduced)}
-        sets = [(frozenset(f.free_symbols & known), f) for f in sp.Mul.make_args(body)]
-        largest = [s for s, _ in sets if not any(s < other for other, _ in sets)]
-        groups: dict[frozenset[Dummy], list[Expr]] = {s: [] for s in dict.fromkeys(largest)}
-        for indices, factor in sets:
-            home = min((g for g in groups if indices <= g), key=lambda g: (g != indices, len(g)))
-            groups[home].append(factor)
-        return cls(tuple(_Group(s, tuple(f)) for s, f in groups.items()), tuple(loops), tuple(reduced))
-
-    @property
-    def every(self) -> tuple[Range, ...]:
-        return (*self.loops, *self.reduced)
-
-    @property
-    def contractible(self) -> bool:
-        """At least two groups, each reduced index in at least one, and no group that runs over all."""
-        covered = frozenset().union(*(g.indices for g in self.groups))
-        reads = all(any(isinstance(n, Access) for f in g.factors for n in walk(f)) for g in self.groups)
-        return len(self.groups) >= 2 and reads and {r.symbol for r in self.reduced} <= covered
-
-    def pair(self) -> tuple[_Group, _Group, tuple[Range, ...], tuple[_Group, ...]]:
-        """Two groups to contract first, the indices that only they have, and the other groups."""
-        best = None
-        for m, left in enumerate(self.groups):
-            for right in self.groups[m + 1 :]:
-                rest = tuple(g for g in self.groups if g not in (left, right))
-                others = frozenset().union(*(g.indices for g in rest))
-                own = (left.indices | right.indices) - others
-                reduced = tuple(r for r in self.reduced if r.symbol in own)
-                size = len((left.indices | right.indices) - {r.symbol for r in reduced})
-                if best is None or (size, -len(reduced)) < best[0]:
-                    best = ((size, -len(reduced)), (left, right, reduced, rest))
-        if best is None:
-            raise LoweringError("a contraction needs two operands")
-        return best[1]
-
-    def oriented(self) -> tuple[_Group, _Group]:
-        """The last two groups, the one that carries the earlier index of the result on the left."""
-        left, right = self.groups
-        for loop in self.loops:
-            if (loop.symbol in left.indices) != (loop.symbol in right.indices):
-                return (left, right) if loop.symbol in left.indices else (right, left)
-        return left, right
-
-    def with_group(self, rest: tuple[_Group, ...], group: _Group, reduced: tuple[Range, ...]) -> _Factors:
-        """The product after a pair has been contracted."""
-        return _Factors((*rest, group), self.loops, tuple(r for r in self.reduced if r not in reduced))
+def _box(loops: Sequence[Range], reduction: Reduction) -> bool:
+    """Whether the loops cover a whole box: no guards, no bound that depends on an index."""
+    ranges = (*loops, *reduction.ranges)
+    return not reduction.guards and all(
+        r.lower == 0 and not any(isinstance(v, Dummy) for v in r.upper.free_symbols) for r in ranges
+    )

@@ -22,7 +22,7 @@ from .deltas import collapse, hoist
 from .errors import DerivationError
 from .expressions import Access, Call, Partial, Range, accesses, contains, freshen, index, walk
 from .fold import Known, fold, known_results
-from .rules import unfold_all
+from .rules import influenced, influencing, unfold_all
 from .system import COST, Equation, Role, System, Tensor
 from .terms import Rule, Step, Term, total
 
@@ -123,8 +123,12 @@ class _Reverse:
         order = [t.name for t in system.tensors if t.role is Role.DEFINED]
         order.sort(key=lambda n: [e.name for e in system.equations].index(n))
         inputs = [t.name for t in system.inputs]
+        groups = system.recurrences()
         for name in [*reversed(order), *inputs]:
             if name in active and name not in self.seeds:
+                for member in groups.get(name, ()):
+                    if member in active and member not in self.tensors:
+                        self._declare(member, taken)
                 self._adjoint(name, readers.get(name, []), taken, cotangents)
         adjoints = tuple(self.tensors.values())
         result = replace(
@@ -138,15 +142,9 @@ class _Reverse:
     def _active(self) -> set[str]:
         """Tensors between `wrt` and the cost (or outputs), and `wrt` itself."""
         system = self.system
-        varied = set(self.wrt)
-        for equation in system.equations:
-            if varied.intersection(equation.reads()):
-                varied.add(equation.name)
-        useful = {COST} if system.has_cost else set(system.outputs)
-        for equation in reversed(system.equations):
-            if equation.name in useful:
-                useful.update(equation.reads())
-        return (varied & useful) | set(self.wrt)
+        varied = influenced(system, *self.wrt)
+        useful = influencing(system, COST) if system.has_cost else influencing(system, *system.outputs)
+        return set(varied & useful) | set(self.wrt)
 
     def _seed(self, active: set[str], taken: set[str]) -> dict[str, Tensor]:
         """∂cost/∂cost = 1, or the cotangents that the caller passes."""
@@ -172,20 +170,26 @@ class _Reverse:
         if name in cotangents and not readers:
             self.tensors[name] = cotangents[name]
             return
-        label = adjoint_name(name, taken)
-        taken.add(label)
-        adjoint = Tensor(label, tensor.shape, Role.DEFINED, tensor.per_sample, adjoint_of=name)
-        if any(e.name == name for e in readers):
-            self.tensors[name] = adjoint  # a recurrence: its adjoint reads itself
+        declared = name in self.tensors
+        label = self.tensors[name].name if declared else self._declare(name, taken)
         terms = self._contributions(label, wanted, ranges, readers, cotangents)
         if name in cotangents:
             terms = (Term((Access(cotangents[name].name, *wanted.indices),)), *terms)
         value = total(terms)
-        if not accesses(value) and not value.free_symbols & set(wanted.indices) and name not in self.wrt:
+        constant = not accesses(value) and not value.free_symbols & set(wanted.indices)
+        if constant and not declared and name not in self.wrt:
             self.seeds[name] = value
+            del self.tensors[name]
             return
-        self.tensors[name] = adjoint
         self.equations.append(Equation(label, wanted.indices, ranges, value))
+
+    def _declare(self, name: str, taken: set[str]) -> str:
+        """The adjoint's tensor; made before its equation where a recurrence reads it."""
+        tensor = self.system.tensor(name)
+        label = adjoint_name(name, taken)
+        taken.add(label)
+        self.tensors[name] = Tensor(label, tensor.shape, Role.DEFINED, tensor.per_sample, adjoint_of=name)
+        return label
 
     def _contributions(
         self,

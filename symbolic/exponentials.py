@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import sympy as sp
 from sympy import Dummy, Expr
 
-from .expressions import Access, Call, Maximum, Minimum, Reduction, Where, rebuild
+from .expressions import Access, Call, Delta, Maximum, Minimum, Reduction, Where, rebuild
 
 __all__ = ["RationalForm", "algebraic", "rational_form", "simplest", "with_symbols"]
 
 _HYPERBOLIC = (sp.tanh, sp.sinh, sp.cosh, sp.coth)
-_OPAQUE = (Access, Reduction, Call, Where, Maximum, Minimum, sp.Abs, sp.sign)
+_OPAQUE = (Access, Delta, Reduction, Call, Where, Maximum, Minimum, sp.Abs, sp.sign)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from .expressions import Access, Call, Delta, Partial, Reduction, Where, freshen
 from .system import Role, System
 from .terms import Rule, Term
 
-__all__ = ["Unfolded", "definition_at", "depends", "influenced", "unfold", "unfold_all", "unfold_term"]
+__all__ = ["Unfolded", "definition_at", "depends", "influenced", "influencing", "unfold", "unfold_all", "unfold_term"]
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,25 @@ def depends(expression: Expr, names: frozenset[str]) -> bool:
     return any(isinstance(n, Access) and n.name in names for n in walk(expression))
 
 
-def influenced(system: System, name: str) -> frozenset[str]:
-    """The tensor and every tensor that depends on it through the equations."""
-    found = {name}
-    for equation in system.equations:
-        if found.intersection(equation.reads()):
-            found.add(equation.name)
+def influenced(system: System, *names: str) -> frozenset[str]:
+    """The tensors and every tensor that depends on them through the equations."""
+    found = set(names)
+    before = -1
+    while len(found) > before:  # more than one round where a recurrence reads what stands after it
+        before = len(found)
+        found.update(e.name for e in system.equations if found.intersection(e.reads()))
+    return frozenset(found)
+
+
+def influencing(system: System, *names: str) -> frozenset[str]:
+    """The tensors and every tensor that they depend on through the equations."""
+    found = set(names)
+    before = -1
+    while len(found) > before:
+        before = len(found)
+        for equation in reversed(system.equations):
+            if equation.name in found:
+                found.update(equation.reads())
     return frozenset(found)
 
 

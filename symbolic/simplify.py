@@ -54,13 +54,15 @@ def simplified(system: System) -> System:
     equations: dict[str, list[Equation]] = {}
     pending: dict[str, Equation] = {}
     readers = _reader_counts(system)
+    recurrent = system.recurrences()
     for equation in system.equations:
         if equation.name not in adjoints:
             equations.setdefault(equation.name, []).append(equation)
             continue
         value = _inlined(equation.value, pending)
         equation = replace(equation, value=_best_form(value, system, known, inverse))
-        if equation.name not in keep and readers.get(equation.name) == 1 and _elementwise(equation):
+        once = readers.get(equation.name) == 1 and equation.name not in recurrent
+        if once and equation.name not in keep and _elementwise(equation):
             pending[equation.name] = equation
         else:
             equations.setdefault(equation.name, []).append(equation)

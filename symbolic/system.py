@@ -13,6 +13,7 @@ from sympy import Expr, Symbol
 
 from .errors import FormulaError, Position
 from .expressions import Access, Call, Range, accesses, walk
+from .order import components, recurrent
 
 __all__ = ["COST", "Equation", "FunctionDefinition", "Role", "System", "Tensor"]
 
@@ -102,8 +103,9 @@ class FunctionDefinition:
 class System:
     """An ordered set of indexed equations over declared tensors.
 
-    Equations stand in an order in which each reads only what is given or already defined (a
-    recurrence reads itself). `outputs` is what `forward` returns. `sizes` are the size symbols, in
+    Equations stand in an order in which each reads only what is given or already defined; equations
+    of one recurrence, which read each other at earlier indices, stand together. `outputs` is what
+    `forward` returns. `sizes` are the size symbols, in
     order of first appearance in the declarations: the order of the size arguments of a C kernel.
     """
 
@@ -116,7 +118,9 @@ class System:
     def __post_init__(self) -> None:
         known = {t.name for t in self.tensors}
         ready = {t.name for t in self.tensors if t.role is not Role.DEFINED}
+        place = self.recurrences()
         for equation in self.equations:
+            ready.update(place.get(equation.name, ()))
             for name in equation.reads():
                 if name not in known:
                     raise FormulaError(
@@ -173,6 +177,14 @@ class System:
             for dimension in t.shape:
                 found.update(dict.fromkeys(sorted(dimension.free_symbols, key=lambda s: s.name)))
         return tuple(found)
+
+    def recurrences(self) -> dict[str, tuple[str, ...]]:
+        """For each tensor that depends on itself through an index, the group that does so together."""
+        reads: dict[str, list[str]] = {}
+        for equation in self.equations:
+            reads.setdefault(equation.name, []).extend(equation.reads())
+        groups = (g for g in components(reads) if recurrent(g, reads))
+        return {name: group for group in groups for name in group}
 
     def with_equations(self, equations: Iterable[Equation], tensors: Iterable[Tensor] | None = None) -> System:
         """The same System over other equations (and tensors)."""

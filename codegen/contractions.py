@@ -1,0 +1,87 @@
+"""Which sums are contractions: factors grouped by the indices they run over, and the order of pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sympy as sp
+from sympy import Dummy, Expr
+
+from chainrule.symbolic.errors import LoweringError
+from chainrule.symbolic.expressions import Access, Range, walk
+
+__all__ = ["Factors", "Group"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Factors of a product that run over the same indices (or fewer)."""
+
+    indices: frozenset[Dummy]
+    factors: tuple[Expr, ...]
+
+    @property
+    def access(self) -> Access | None:
+        """The group's one access, where it is nothing else."""
+        only = self.factors[0]
+        return only if len(self.factors) == 1 and isinstance(only, Access) else None
+
+
+@dataclass(frozen=True)
+class Factors:
+    """A product under a sum, its factors grouped by the indices that they run over."""
+
+    groups: tuple[Group, ...]
+    loops: tuple[Range, ...]
+    reduced: tuple[Range, ...]
+
+    @classmethod
+    def of(cls, body: Expr, loops: Sequence[Range], reduced: Sequence[Range]) -> Factors:
+        known = {r.symbol for r in (*loops, *reduced)}
+        sets = [(frozenset(f.free_symbols & known), f) for f in sp.Mul.make_args(body)]
+        largest = [s for s, _ in sets if not any(s < other for other, _ in sets)]
+        groups: dict[frozenset[Dummy], list[Expr]] = {s: [] for s in dict.fromkeys(largest)}
+        for indices, factor in sets:
+            home = min((g for g in groups if indices <= g), key=lambda g: (g != indices, len(g)))
+            groups[home].append(factor)
+        return cls(tuple(Group(s, tuple(f)) for s, f in groups.items()), tuple(loops), tuple(reduced))
+
+    @property
+    def every(self) -> tuple[Range, ...]:
+        return (*self.loops, *self.reduced)
+
+    @property
+    def contractible(self) -> bool:
+        """At least two groups, each reduced index in at least one, and no group that runs over all."""
+        covered = frozenset().union(*(g.indices for g in self.groups))
+        reads = all(any(isinstance(n, Access) for f in g.factors for n in walk(f)) for g in self.groups)
+        return len(self.groups) >= 2 and reads and {r.symbol for r in self.reduced} <= covered
+
+    def pair(self) -> tuple[Group, Group, tuple[Range, ...], tuple[Group, ...]]:
+        """Two groups to contract first, the indices that only they have, and the other groups."""
+        best = None
+        for m, left in enumerate(self.groups):
+            for right in self.groups[m + 1 :]:
+                rest = tuple(g for g in self.groups if g not in (left, right))
+                others = frozenset().union(*(g.indices for g in rest))
+                own = (left.indices | right.indices) - others
+                reduced = tuple(r for r in self.reduced if r.symbol in own)
+                size = len((left.indices | right.indices) - {r.symbol for r in reduced})
+                if best is None or (size, -len(reduced)) < best[0]:
+                    best = ((size, -len(reduced)), (left, right, reduced, rest))
+        if best is None:
+            raise LoweringError("a contraction needs two operands")
+        return best[1]
+
+    def oriented(self) -> tuple[Group, Group]:
+        """The last two groups, the one that carries the earlier index of the result on the left."""
+        left, right = self.groups
+        for loop in self.loops:
+            if (loop.symbol in left.indices) != (loop.symbol in right.indices):
+                return (left, right) if loop.symbol in left.indices else (right, left)
+        return left, right
+
+    def with_group(self, rest: tuple[Group, ...], group: Group, reduced: tuple[Range, ...]) -> Factors:
+        """The product after a pair has been contracted."""
+        return Factors((*rest, group), self.loops, tuple(r for r in self.reduced if r not in reduced))
