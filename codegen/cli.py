@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["main", "program"]
 
 INTERRUPTED = 130
+DOCUMENTED = "documented"
+"""The built-in model whose derivation is the reference document itself."""
 
 
 class _Failure(click.ClickException):
@@ -160,8 +162,11 @@ def derive(model: str | None, wrt: tuple[str, ...] | None, out: str | None, **ne
     if out and suffix not in (".md", ".tex", ".html", ".pdf"):
         raise BuildError(f"{out}: unknown form {suffix!r}; expected a file name that ends in .md, .tex, .html or .pdf")
     with progress("Deriving"):
-        derivation = differentiate(_system(model, network_options), wrt)
-        content = _paper(derivation, suffix)
+        if model == DOCUMENTED and wrt is None and not any(network_options.values()):
+            forms = _document_forms()
+        else:
+            forms = _forms(differentiate(_system(model, network_options), wrt))
+        content = _paper(forms, suffix)
     if not out:
         say(content.decode() if isinstance(content, bytes) else content.rstrip("\n"))
         return
@@ -170,13 +175,31 @@ def derive(model: str | None, wrt: tuple[str, ...] | None, out: str | None, **ne
     write_file(out, content)
 
 
-def _paper(derivation: Derivation, suffix: str) -> str | bytes:
-    """The derivation in the form that the file name asks for; a readable text where there is none."""
+_Forms = dict[str, Callable[[], str]]
+"""What writes a derivation, by the ending of the file; the text for a terminal has none."""
+
+
+def _forms(derivation: Derivation) -> _Forms:
+    return {"": derivation.text, ".md": derivation.markdown, ".tex": derivation.latex, ".html": derivation.html}
+
+
+def _document_forms() -> _Forms:
+    from chainrule.symbolic import documented as story
+
+    return {
+        "": story.documented_text,
+        ".md": story.documented_markdown,
+        ".tex": story.documented_latex,
+        ".html": story.documented_html,
+    }
+
+
+def _paper(forms: _Forms, suffix: str) -> str | bytes:
+    """The derivation in the form that the file's ending asks for."""
     if suffix == ".pdf":
         from chainrule.symbolic.report import compile_latex
 
-        return compile_latex(derivation.latex())
-    forms = {"": derivation.text, ".md": derivation.markdown, ".tex": derivation.latex, ".html": derivation.html}
+        return compile_latex(forms[".tex"]())
     return forms[suffix]()
 
 

@@ -29,7 +29,7 @@ cost = sum[j](squared_error(a[j], y[j]))
 def test_what_is_written(tmp_path: Path) -> None:
     made = generate(parse(TEXT), tmp_path / "out", name="layer", dtype="float32", wrt=("w", "x"))
     assert made.folder == tmp_path / "out" / "layer"
-    assert [p.name for p in made] == ["__init__.py", "layer.c", "layer.h", "derivation.md", "manifest.json"]
+    assert {p.name for p in made} == {"__init__.py", "layer.c", "layer.h", "derivation.md", "manifest.json"}
     assert len(made) == 5
     assert all(p.parent == made.folder and p.is_file() for p in made)
     manifest = json.loads((made.folder / "manifest.json").read_text())
