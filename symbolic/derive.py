@@ -130,7 +130,7 @@ class _Reverse:
                     if member in active and member not in self.tensors:
                         self._declare(member, taken)
                 self._adjoint(name, readers.get(name, []), taken, cotangents)
-        adjoints = tuple(self.tensors.values())
+        adjoints = tuple(t for t in self.tensors.values() if t not in cotangents.values())
         result = replace(
             system,
             tensors=(*system.tensors, *cotangents.values(), *adjoints),

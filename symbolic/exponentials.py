@@ -53,7 +53,7 @@ def algebraic(expression: Expr) -> Expr:
         return expression
     try:
         cancelled = sp.cancel(plain)
-        forms = [_fewer_signs(sp.factor(cancelled)), cancelled, plain]
+        forms = [_fewer_signs(sp.factor(cancelled)), plain, cancelled]
     except sp.PolynomialError:
         return expression
     return simplest(f.xreplace(back) for f in forms)
