@@ -1,7 +1,8 @@
 """The opponent: gradient steps as a careful NumPy programmer writes them, every buffer allocated once.
 
 Each step computes the mean cost and all parameter gradients of a dense network, as the generated
-plans do. Weights are `[out, in]`, samples are rows.
+plans do. Weights are `[out, in]`, samples are rows. Products are `dot`, whose call costs less than
+`matmul`'s (0.3 µs against 2 µs for small matrices); transposed views and constants of the right dtype are made once.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ class _Dense:
         self.a2, self.d2, self.t2 = (np.empty((batch, len(self.b2)), dtype) for _ in range(3))
         self.row = np.empty((batch, 1), dtype)
         self.ones = np.ones(batch, dtype)
-        self.scale = dtype.type(1 / batch)
+        self.one, self.scale, self.two_scale = (np.array(c, dtype) for c in (1, 1 / batch, 2 / batch))
+        self.w1_T, self.w2_T, self.d1_T, self.d2_T = self.w1.T, self.w2.T, self.d1.T, self.d2.T
 
     @property
     def gradients(self) -> dict[str, np.ndarray]:
@@ -31,11 +33,11 @@ class _Dense:
     def _parameter_gradients(self, x: np.ndarray, a1: np.ndarray, layer: int) -> None:
         """∂w = δᵀ·input and ∂b = Σ_s δ, the sum as a product with ones: faster than `sum(axis=0)`."""
         if layer == 2:
-            np.matmul(self.d2.T, a1, out=self.dw2)
-            np.matmul(self.ones, self.d2, out=self.db2)
+            self.d2_T.dot(a1, out=self.dw2)
+            self.ones.dot(self.d2, out=self.db2)
         else:
-            np.matmul(self.d1.T, x, out=self.dw1)
-            np.matmul(self.ones, self.d1, out=self.db1)
+            self.d1_T.dot(x, out=self.dw1)
+            self.ones.dot(self.d1, out=self.db1)
 
 
 class SigmoidSquaredError(_Dense):
@@ -43,34 +45,32 @@ class SigmoidSquaredError(_Dense):
 
     def __call__(self, x: np.ndarray, y: np.ndarray) -> float:
         a1, a2, d1, d2 = self.a1, self.a2, self.d1, self.d2
-        np.matmul(x, self.w1.T, out=a1)
+        x.dot(self.w1_T, out=a1)
         self._sigmoid(a1, self.b1)
-        np.matmul(a1, self.w2.T, out=a2)
+        a1.dot(self.w2_T, out=a2)
         self._sigmoid(a2, self.b2)
 
         np.subtract(a2, y, out=d2)
         cost = float(np.vdot(d2, d2)) / len(x)
-        np.multiply(d2, 2 * self.scale, out=d2)
+        np.multiply(d2, self.two_scale, out=d2)
         self._times_slope(d2, a2, self.t2)
         self._parameter_gradients(x, a1, layer=2)
-        np.matmul(d2, self.w2, out=d1)
+        d2.dot(self.w2, out=d1)
         self._times_slope(d1, a1, self.t1)
         self._parameter_gradients(x, a1, layer=1)
         return cost
 
-    @staticmethod
-    def _sigmoid(z: np.ndarray, bias: np.ndarray) -> None:
+    def _sigmoid(self, z: np.ndarray, bias: np.ndarray) -> None:
         """z ← 1 / (1 + exp(−(z + bias)))."""
         np.add(z, bias, out=z)
         np.negative(z, out=z)
         np.exp(z, out=z)
-        np.add(z, 1, out=z)
+        np.add(z, self.one, out=z)
         np.reciprocal(z, out=z)
 
-    @staticmethod
-    def _times_slope(delta: np.ndarray, a: np.ndarray, scratch: np.ndarray) -> None:
+    def _times_slope(self, delta: np.ndarray, a: np.ndarray, scratch: np.ndarray) -> None:
         """delta ← delta · a · (1 − a)."""
-        np.subtract(1, a, out=scratch)
+        np.subtract(self.one, a, out=scratch)
         np.multiply(scratch, a, out=scratch)
         np.multiply(delta, scratch, out=delta)
 
@@ -84,10 +84,10 @@ class ReluSoftmaxCrossEntropy(_Dense):
 
     def __call__(self, x: np.ndarray, y: np.ndarray) -> float:
         a1, a2, d1, d2, row = self.a1, self.a2, self.d1, self.d2, self.row
-        np.matmul(x, self.w1.T, out=a1)
+        x.dot(self.w1_T, out=a1)
         np.add(a1, self.b1, out=a1)
         np.maximum(a1, 0, out=a1)
-        np.matmul(a1, self.w2.T, out=a2)
+        a1.dot(self.w2_T, out=a2)
         np.add(a2, self.b2, out=a2)
 
         np.max(a2, axis=1, keepdims=True, out=row)
@@ -102,7 +102,7 @@ class ReluSoftmaxCrossEntropy(_Dense):
         np.subtract(d2, y, out=d2)
         np.multiply(d2, self.scale, out=d2)
         self._parameter_gradients(x, a1, layer=2)
-        np.matmul(d2, self.w2, out=d1)
+        d2.dot(self.w2, out=d1)
         np.greater(a1, 0, out=self.positive)
         np.multiply(d1, self.positive, out=d1)
         self._parameter_gradients(x, a1, layer=1)
