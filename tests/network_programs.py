@@ -102,8 +102,12 @@ class _Network:
             z, a = Access(f"z{n}", s.symbol, j.symbol), Access(f"a{n}", s.symbol, j.symbol)
             self.buffer(f"dz{n}", (BATCH, self.widths[n]), Kind.LOCAL, f"z{n}")
             if n == self.layers:
-                residual = a - Access("y", s.symbol, j.symbol)
-                own = residual / BATCH if self.output == "softmax" else 2 * residual * a * (1 - a) / BATCH
+                y = Access("y", s.symbol, j.symbol)
+                own = 2 * (a - y) * a * (1 - a) / BATCH
+                if self.output == "softmax":  # the rows of y need not sum to 1
+                    self.buffer("y_sum", (BATCH,))
+                    self.reduce("y_sum", (s,), "sum", (j,), y)
+                    own = (a * Access("y_sum", s.symbol) - y) / BATCH
             else:
                 da = Access(f"da{n}", s.symbol, j.symbol)
                 own = {"relu": Where(z > 0, da, 0), "sigmoid": da * a * (1 - a), "tanh": da * (1 - a**2)}[self.hidden]

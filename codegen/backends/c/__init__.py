@@ -6,6 +6,7 @@ from chainrule.codegen.ir import Program
 
 from .interface import EntryPoint, Interface, Member, Struct, interface
 from .render import render_header, render_source
+from .selftest import render_test
 
 __all__ = ["EntryPoint", "Interface", "Member", "Struct", "interface", "name", "render"]
 
@@ -21,4 +22,6 @@ def render(program: Program, *, with_test: bool = True) -> dict[str, str]:
     """
     face = interface(program)
     files = {f"{program.name}.h": render_header(face), f"{program.name}.c": render_source(face)}
+    if with_test and any(e.gradients for e in face.entries):
+        files[f"{program.name}_test.c"] = render_test(face)
     return files

@@ -16,11 +16,12 @@ __all__ = ["literal"]
 def literal(value: Expr, real: str) -> str:
     """`value`, any real constant, as a literal of the C type `real` ("float" or "double")."""
     suffix = "f" if real == "float" else ""
+    infinity = "INFINITY" if real == "float" else "HUGE_VAL"
     if value is sp.oo or value is sp.S.NegativeInfinity:
-        return "INFINITY" if value is sp.oo else "-INFINITY"
+        return infinity if value is sp.oo else f"-{infinity}"
     nearest = _nearest(_exact(value), real)
     if nearest in (float("inf"), float("-inf")):
-        return "INFINITY" if nearest > 0 else "-INFINITY"
+        return infinity if nearest > 0 else f"-{infinity}"
     return _shortest(nearest, real) + suffix
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sympy import Expr, Symbol
+from sympy import Expr, Integer, Symbol, oo
 
 from chainrule.codegen.ir import Kind, Reduce
 from chainrule.symbolic.expressions import Access, accesses
 
+from .literals import literal
 from .scalar import TERNARY, UNARY, ScalarPrinter
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["emit_reduce"]
 
-_FIRST = {"sum": "0.0", "prod": "1.0", "max": "-INFINITY", "min": "INFINITY"}
+_FIRST = {"sum": Integer(0), "prod": Integer(1), "max": -oo, "min": oo}
 _NAMES = {"sum": "sum", "prod": "factor", "max": "greatest", "min": "least"}
 _HELPERS = {"max": "maximum", "min": "minimum"}
 _SIGNS = {"sum": "+=", "prod": "*="}
@@ -55,8 +56,7 @@ def _update(kind: str, target: str, value: str, printer: ScalarPrinter) -> str:
 
 
 def _first(kind: str, real: str) -> str:
-    text = _FIRST[kind]
-    return f"{text}f" if real == "float" and text[0].isdigit() else text
+    return literal(_FIRST[kind], real)
 
 
 def _along_rows(

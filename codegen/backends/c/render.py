@@ -14,7 +14,7 @@ from .functions import FunctionTable
 from .helpers import helper_texts
 from .interface import Interface, prototype
 
-__all__ = ["render_header", "render_source", "size_parameters"]
+__all__ = ["fill", "render_header", "render_source", "size_parameters"]
 
 TILE_ROWS, WIDE_VECTORS, NARROW_VECTORS = 6, 4, 2
 """The register tile: 6 rows of 4 vectors of 512 bits, or of 2 shorter ones (16 registers)."""
@@ -22,7 +22,7 @@ CHUNK_BYTES = 160 * 1024
 """Packed panels in use at a time: they share the second-level cache with the rest."""
 
 
-def _fill(template: str, **strings: object) -> str:
+def fill(template: str, **strings: object) -> str:
     """The template with its strings in place: an undefined name is an error, and C is not escaped as HTML."""
     engine = Environment(
         loader=PackageLoader("chainrule.codegen", "templates/c"),
@@ -43,7 +43,7 @@ def render_header(face: Interface) -> str:
         (face.outputs, "Where the outputs go."),
         (face.gradients, "Where the gradients go: each has the shape of its tensor."),
     )
-    return _fill(
+    return fill(
         "header.h.jinja",
         title=title(face.program, f"{face.program.name}.h", face),
         name=face.program.name,
@@ -68,7 +68,7 @@ def render_source(face: Interface) -> str:
     kinds = {kind for t in texts for kind in t.layouts}
     entries = [_entry_strings(t, face) for t in texts]
     everything = "".join(str(e) for e in entries) + "".join(shapes)
-    return _fill(
+    return fill(
         "source.c.jinja",
         **own,
         title=title(program, f"{program.name}.c", face),
@@ -134,7 +134,7 @@ def _products(face: Interface, kinds: set[str]) -> str:
     """The matrix product, with the ways of packing that are used."""
     element = 4 if face.element == "float" else 8
     lanes = [width // element for width in (64, 32, 16)]
-    return _fill(
+    return fill(
         "product.c.jinja",
         name=face.program.name,
         real=face.element,
