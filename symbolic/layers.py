@@ -92,7 +92,7 @@ def _size(width: int | str | Expr) -> Expr:
     if isinstance(width, str):
         return parse_size(width)
     if isinstance(width, Integral) and not isinstance(width, bool):
-        return parse_size(str(int(width))) if width > 0 else _too_small(width)
+        return parse_size(str(int(width))) if int(width) > 0 else _too_small(width)
     if not isinstance(width, Expr) or not all(isinstance(n, _SIZE_NODES) for n in walk(width)):
         raise FormulaError(f"expected a width, found {width!r}", hint="a number, a name such as 'n', or '2*T - 1'")
     for symbol in width.free_symbols:

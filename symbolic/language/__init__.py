@@ -40,7 +40,7 @@ def parse(
     """
     if not isinstance(text, str):
         raise FormulaError(f"expected text, found {type(text).__name__}", hint="for a file use parse_file(path)")
-    if model_name(name) != name:
+    if not isinstance(name, str) or model_name(name) != name:
         raise FormulaError(f"{name!r} cannot name a model", hint="expected lower-case letters, digits and underscores")
     return elaborate(Source(text.replace("\r\n", "\n"), file), name, tuple(functions))
 

@@ -115,7 +115,7 @@ def _stated(bounds: list[IndexBound], drafts: Mapping[str, list[Draft]], names: 
         unknown = sorted(s.name for s in bound.extent.free_symbols if s.name not in names.sizes)
         if unknown:
             hint = closest(unknown[0], names.sizes) or "a size is known from the shape of data or a parameter"
-            raise bound.code.error(f"undeclared size {unknown[0]!r}", bound.node, hint)
+            raise bound.code.error(f"undeclared size {unknown[0]!r}", bound.extent_node, hint)
         if bound.name in stated:
             line = stated[bound.name].code.position().line
             raise bound.code.error(f"the range of {bound.name!r} is stated twice: first in line {line}", bound.node)

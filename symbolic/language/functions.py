@@ -83,20 +83,16 @@ class FunctionTable:
             raise text.code.error(message, 0, "store a value on the way in a tensor of its own")
 
     def used(self, expressions: Iterable[Expr]) -> tuple[FunctionDefinition, ...]:
-        """The functions that the expressions call, directly or not: each after those that it calls."""
-        found: dict[str, FunctionDefinition] = {}
-
-        def collect(expression: Expr) -> None:
-            for node in walk(expression):
+        """The functions that the expressions call, directly or not, in order of the text, callees first."""
+        reached: set[str] = set()
+        pending = list(expressions)
+        while pending:
+            for node in walk(pending.pop()):
                 function = self.get(node.name) if isinstance(node, Call) else None
-                if function is not None and function.name not in found:
-                    if function.body is not None:
-                        collect(function.body)
-                    found[function.name] = function
-
-        for expression in expressions:
-            collect(expression)
-        return tuple(found.values())
+                if function is not None and function.name not in reached:
+                    reached.add(function.name)
+                    pending.extend(() if function.body is None else (function.body,))
+        return tuple(f for f in self._ready.values() if f.name in reached)
 
     def check_size(self, expression: Expr, code: Code) -> None:
         """Refuse a formula that nested calls would make too large: functions of functions double quickly."""

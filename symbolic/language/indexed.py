@@ -21,7 +21,7 @@ from .formula import Formula, Functions
 from .source import Code
 from .statements import MAX_INTEGER, MAX_SIZE_NODES, EquationText
 
-__all__ = ["Draft", "IndexedFormula", "Names", "Use", "Variable", "draft"]
+__all__ = ["Draft", "IndexedFormula", "Names", "Use", "Variable", "draft", "shown"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Use:
 
 @dataclass(frozen=True)
 class Draft:
-    """An equation whose ranges are still placeholders."""
+    """An equation whose ranges are still placeholders; `guards` are the conditions of each bound index's reduction."""
 
     text: EquationText
     subscripts: tuple[Variable | int, ...]
@@ -81,6 +81,12 @@ class Draft:
     variables: tuple[Variable, ...]
     uses: tuple[Use, ...]
     reads: tuple[str, ...]
+    guards: Mapping[Variable, tuple[Expr, ...]]
+
+
+def shown(expression: Expr) -> str:
+    """The expression with its indices by the names that the user gave them."""
+    return str(expression.xreplace({s: Symbol(s.name) for s in expression.free_symbols}))
 
 
 def draft(text: EquationText, functions: Functions, names: Names) -> Draft:
@@ -92,7 +98,15 @@ def draft(text: EquationText, functions: Functions, names: Names) -> Draft:
         subscripts.append(formula.variable(subscript, node, text.code) if is_index else subscript)  # type: ignore[arg-type]
     formula.left = tuple(s for s in subscripts if isinstance(s, Variable))
     value = formula.read()
-    return Draft(text, tuple(subscripts), value, tuple(formula.variables), tuple(formula.uses), tuple(formula.reads))
+    return Draft(
+        text,
+        tuple(subscripts),
+        value,
+        tuple(formula.variables),
+        tuple(formula.uses),
+        tuple(formula.reads),
+        formula.guards,
+    )
 
 
 class IndexedFormula(Formula):
@@ -105,6 +119,7 @@ class IndexedFormula(Formula):
         self.variables: list[Variable] = []
         self.uses: list[Use] = []
         self.reads: dict[str, None] = {}
+        self.guards: dict[Variable, tuple[Expr, ...]] = {}
         self._scope: dict[str, Variable] = {}
         self._facts: list[Expr] = []
 
@@ -284,6 +299,7 @@ class IndexedFormula(Formula):
         named = [(self._index_name(i), i) for i in indices]
         with self._binding(named) as variables:
             guards = [guard for c in conditions for guard in self._guards(c)]
+            self.guards.update((variable, tuple(guards)) for variable in variables)
             with self._assuming(guards):
                 body = self.value(node.args[0])
         return self._form(node, _REDUCE[name], body, [v.placeholder for v in variables], guards)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sympy import Expr, Integer
 
-from .indexed import Draft, Use, Variable
+from .indexed import Draft, Use, Variable, shown
 
 __all__ = ["Layout", "layout"]
 
@@ -28,23 +28,28 @@ class Layout:
             return len(self.bases)
         return 0
 
+    def check_bases(self) -> None:
+        """A tensor that reads itself must have a base case."""
+        name = self.step.text.name
+        if self.axis is None and name in self.step.reads:
+            hint = f"a recurrence needs a base case: {name}[0] = …, then {name}[t] = … {name}[t - 1]"
+            raise self.step.text.code.error(f"a cycle of equations: {name} -> {name}", self.step.text.node, hint)
+
     def check_reads(self, prove: Prover) -> None:
         """Every element must read only elements of its own tensor that come before it."""
         for draft in (*self.bases, self.step):
-            reads = [u for u in draft.uses if u.tensor == draft.text.name and u.axis == (self.axis or 0)]
-            for use in reads:
-                self._check_read(draft, use, prove)
+            for use in draft.uses:
+                if use.tensor == draft.text.name and use.axis == self.axis:
+                    self._check_read(draft, use, prove)
 
     def _check_read(self, draft: Draft, use: Use, prove: Prover) -> None:
+        assert self.axis is not None  # check_bases has been called
         name = draft.text.name
-        if self.axis is None:
-            hint = f"a recurrence needs a base case: {name}[0] = …, then {name}[t] = … {name}[t - 1]"
-            raise use.code.error(f"a cycle of equations: {name} -> {name}", use.access, hint)
         current = draft.subscripts[self.axis]
         here = current.symbol if isinstance(current, Variable) else Integer(current)
         if not prove(here - 1 - use.subscript, use.guards):
-            message = f"{use.written} is read before it is defined: expected an element before {here}"
-            raise use.code.error(message, use.node, f"a recurrence reads earlier elements: {name}[{here} - 1]")
+            message = f"{use.written} is read before it is defined: expected an element before {shown(here)}"
+            raise use.code.error(message, use.node, f"a recurrence reads earlier elements: {name}[{shown(here)} - 1]")
 
 
 def layout(drafts: list[Draft]) -> Layout:

@@ -51,6 +51,7 @@ def infer(drafts: list[Draft], shapes: Mapping[str, tuple[Expr, ...]], stated: M
     may leave its tensor, and base cases that do not fit.
     """
     solver = _Solver(drafts, shapes, stated)
+    solver.layout.check_bases()
     solver.solve()
     for each in drafts:
         for use in each.uses:
@@ -78,7 +79,11 @@ class _Solver:
         """Find every range, the surest sources first."""
         while self._step(self._from_statement) or self._step(self._from_bare_use) or self._step(self._from_shape):
             pass
-        while self._step(self._from_affine_uses, once=True) or self._step(self._from_guarded_use, once=True):
+        while (
+            self._step(self._from_affine_uses, once=True)
+            or self._step(self._from_guarded_use, once=True)
+            or self._step(self._from_guards, once=True)
+        ):
             while self._step(self._from_bare_use) or self._step(self._from_shape):
                 pass
         for each in self.drafts:
@@ -153,7 +158,7 @@ class _Solver:
             if factor == 0 or extent is None:
                 continue
             rest = use.subscript - factor * variable.symbol
-            if not all(s in self._table() for s in rest.free_symbols if isinstance(s, Dummy)):
+            if not self._all_known(rest):
                 return None
             for lower, upper in self._limits(use, factor, rest, extent):
                 lowers.extend(() if lower is None else (lower,))
@@ -168,6 +173,22 @@ class _Solver:
             hint = f"shift the subscript, or guard the access: where({variable.name} >= {lower}, …, 0)"
             raise reason.code.error(message, reason.node, hint)
         return _Known(Range(variable.symbol, lower, upper), reason.written, position)
+
+    def _from_guards(self, each: Draft, variable: Variable) -> _Known | None:
+        """The largest value that the condition of the index's own reduction lets it take."""
+        uppers: list[Expr] = []
+        for guard in each.guards.get(variable, ()):
+            factor = guard.coeff(variable.symbol, 1)
+            rest = guard - factor * variable.symbol
+            if factor < 0 and self._all_known(rest):
+                uppers.append(sp.floor(self._at_extreme(rest, 1) / -factor))
+        if not uppers:
+            return None
+        position = variable.code.position(variable.node)
+        return self._make(each, variable, self._extreme(uppers, -1), "its condition", position)
+
+    def _all_known(self, expression: Expr) -> bool:
+        return all(s in self._table() for s in expression.free_symbols if isinstance(s, Dummy))
 
     def _limits(self, use: Use, factor: Expr, rest: Expr, extent: Expr) -> Iterator[tuple[Expr | None, Expr | None]]:
         """Bounds of the index in 0 <= factor·index + rest <= extent - 1, leaving out what conditions ensure."""
@@ -215,10 +236,12 @@ class _Solver:
         self._check_conflict(use, extent)
         if self.prove(use.subscript, use.guards) and self.prove(extent - 1 - use.subscript, use.guards):
             return
-        runs = [f"{k.range.symbol} from {k.range.lower} to {k.range.upper}" for k in self._ranges_in(use.subscript)]
+        runs = [
+            f"{k.range.symbol.name} runs from {k.range.lower} to {k.range.upper}"
+            for k in self._ranges_in(use.subscript)
+        ]
         message = f"{use.written} may leave its tensor: axis {use.axis + 1} of {use.tensor} has {extent} elements"
-        if runs:
-            message += f", and {', '.join(runs)} run" + ("s" if len(runs) == 1 else "")
+        message = ", ".join((message, *runs))
         hint = f"guard it, where(condition, {use.written}, 0), or state a shorter range, index p < …"
         raise use.code.error(message, use.node, hint)
 
@@ -230,7 +253,7 @@ class _Solver:
                     continue
                 place = known.position
                 message = (
-                    f"shape conflict: {known.range.symbol} runs over {mine} by {known.reason} "
+                    f"shape conflict: {known.range.symbol.name} runs over {mine} by {known.reason} "
                     f"(line {place.line}, column {place.column}), but axis {use.axis + 1} of {use.tensor} has {extent}"
                 )
                 raise use.code.error(message, use.node, _AGREE)

@@ -44,6 +44,7 @@ _INSTEAD = {
 _PAIRS = {")": "(", "]": "["}
 _NUMBER = re.compile(r"(?<![\w.])(\d+\.?\d*|\.\d+)(?:[eE]([+-]?\d+))?")
 _WORD = re.compile(r"[A-Za-z_]\w*")
+_OPERATOR_LAST = re.compile(r"([-+*/<>=]|\b(and|or|not))$")
 _LOGIC = frozenset({"and", "or", "not"})
 
 _ALLOWED = (
@@ -105,6 +106,7 @@ class Code:
         """The syntax tree, checked node by node against the language's whitelist and limits."""
         _check_words(self)
         _check_numbers(self)
+        _check_end(self)
         try:
             root = ast.parse(self.text, mode="eval").body
         except (RecursionError, MemoryError):
@@ -202,6 +204,12 @@ def _check_numbers(code: Code) -> None:
         if after and (after.isalnum() or after in "_."):
             hint = f"write a product with its star, {found.group()}*…"
             raise code.error(f"a number followed by {after!r}", found.start(), hint)
+
+
+def _check_end(code: Code) -> None:
+    if _OPERATOR_LAST.search(code.text):
+        hint = "write the rest on the same line, or put the formula in brackets"
+        raise code.error("the formula ends with an operator", len(code.text), hint)
 
 
 def _near(text: str, column: int) -> str:

@@ -79,6 +79,7 @@ class IndexBound:
     extent: Expr
     code: Code
     node: ast.expr
+    extent_node: ast.expr
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def _index(code: Code) -> Iterator[IndexBound]:
         extent = size_of(code, item.comparators[0], positive=isinstance(item.ops[0], ast.Lt))
         if isinstance(item.ops[0], ast.LtE):
             extent = sp.expand(extent + 1)
-        yield IndexBound(_named(code, item.left, "an index"), extent, code, item.left)
+        yield IndexBound(_named(code, item.left, "an index"), extent, code, item.left, item.comparators[0])
 
 
 def _output(code: Code) -> Iterator[OutputName]:
