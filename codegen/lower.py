@@ -57,7 +57,7 @@ def lower(
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
-    derivation = derive(with_samples(system), wrt)
+    derivation = derive(with_samples(system), wrt, explain=False)
     ready = stable(merged_sums(simplified(derivation.result)))
     kernels = []
     if system.outputs:

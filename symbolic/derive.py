@@ -20,9 +20,10 @@ from sympy import Expr, Integer
 from . import report
 from .deltas import collapse, hoist
 from .errors import DerivationError
-from .expressions import Access, Call, Partial, Range, accesses, contains, freshen, index, walk
+from .expressions import Access, Call, Partial, Range, Reduction, accesses, contains, freshen, index
 from .fold import Known, fold, known_results
-from .rules import influenced, influencing, unfold_all
+from .rules import influenced, influencing, unfold, unfold_all
+from .simplify import Inverse, inverses, through_outputs, tidied
 from .system import COST, Equation, Role, System, Tensor
 from .terms import Rule, Step, Term, total
 
@@ -81,12 +82,13 @@ def adjoint_name(name: str, taken: Iterable[str]) -> str:
     return prefix + name
 
 
-def derive(system: System, wrt: Sequence[str] | None = None) -> Derivation:
+def derive(system: System, wrt: Sequence[str] | None = None, *, explain: bool = True) -> Derivation:
     """The adjoint of every tensor in `wrt` (default: all parameters), by reverse mode.
 
     A System with a cost is differentiated from ∂cost/∂cost = 1; one without takes the cotangents of
     its outputs as further data, named like the adjoints (a vector-Jacobian product, by default
-    with respect to parameters and data). Raises DerivationError for an unknown name in `wrt`.
+    with respect to parameters and data). `explain=False` keeps only the steps that the result needs,
+    not those that show a reader more. Raises DerivationError for an unknown name in `wrt`.
     """
     default = system.parameters if system.has_cost else (*system.parameters, *system.data)
     names = tuple(t.name for t in default) if wrt is None else tuple(wrt)
@@ -95,7 +97,7 @@ def derive(system: System, wrt: Sequence[str] | None = None) -> Derivation:
         if name not in known or (name == COST and system.has_cost):
             choices = ", ".join(t.name for t in system.tensors if t.name != COST)
             raise DerivationError(f"no tensor {name!r} to differentiate with respect to: expected one of {choices}")
-    return _Reverse(system, names).run()
+    return _Reverse(system, names, explain).run()
 
 
 @dataclass
@@ -104,15 +106,18 @@ class _Reverse:
 
     system: System
     wrt: tuple[str, ...]
+    explain: bool = True
     steps: list[Step] = field(default_factory=list)
     equations: list[Equation] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)  # by the name of the tensor differentiated by
     seeds: dict[str, Expr] = field(default_factory=dict)  # constant adjoints, never stored
     known: tuple[Known, ...] = ()
+    inverse: dict[str, Inverse] = field(default_factory=dict)
 
     def run(self) -> Derivation:
         system = self.system
         self.known = known_results(system)
+        self.inverse = inverses(system, set()) if self.explain else {}
         active = self._active()
         taken = {t.name for t in system.tensors}
         readers: dict[str, list[Equation]] = {}
@@ -199,34 +204,48 @@ class _Reverse:
         readers: list[Equation],
         cotangents: dict[str, Tensor],
     ) -> tuple[Term, ...]:
+        """The adjoint's terms, one rule after the other, each step logged."""
         log = _Log(self, label, Partial(Access(COST), wanted))
         chains: list[Term] = []
+        opened: list[Term] = []
         locals_: list[Term] = []
         for equation in readers:
             seed, target, bound = self._incoming(equation, cotangents)
             value = freshen(equation.value, dict(zip(equation.indices, target.indices, strict=True)))
-            chains.append(
-                Term((Partial(value, wanted),))
-                if equation.name == COST
-                else Term((*seed, Partial(target, wanted)), bound)
-            )
-            parts = unfold_all(Partial(value, wanted), self.system)
-            locals_.extend(replace(p, factors=(*seed, *p.factors), bound=bound + p.bound) for p in parts)
+            local = Partial(value if equation.name == COST else target, wanted)
+            chains.append(Term((*seed, local), bound))
+            outer = Term(seed, bound)
+            if self.explain:
+                opened.extend(_after(outer, p) for p in _opened(Partial(value, wanted), self.system))
+            locals_.extend(_after(outer, p) for p in unfold_all(Partial(value, wanted), self.system))
         log.step(Rule.CHAIN, chains, "every equation that reads it contributes")
+        if any(isinstance(e.value, sp.Add | Reduction) for e in readers):
+            log.step(Rule.SUM, opened, "the definition put in, differentiated term by term")
+        else:
+            log.step(Rule.DEFINITION, opened, "the definition put in, its outer function differentiated")
         log.step(Rule.KRONECKER, locals_, "each local derivative, with a delta where an element meets itself")
         collapsed = [_tidy(collapse(t, ranges)) for t in locals_]
         log.step(Rule.COLLAPSE, [hoist(t) for t in collapsed], "a delta keeps one value of its index")
         folded = [hoist(_fold_term(t, self.known)) for t in collapsed]
         log.step(Rule.KNOWN, folded, "right sides of forward equations are known")
-        if any(contains(f, lambda n: isinstance(n, Call)) for t in folded for f in t.factors):
-            substituted = [replace(t, factors=tuple(self._substituted(f) for f in t.factors)) for t in folded]
-            log.step(Rule.LOCAL, substituted, "the derivative of each named function")
+        if self.explain:
+            self._explain(log, folded)
         return tuple(folded)
 
+    def _explain(self, log: _Log, terms: list[Term]) -> None:
+        """The derivatives of named functions put in, then the simplest form, through stored outputs."""
+        if any(contains(f, lambda n: isinstance(n, Call)) for t in terms for f in t.factors):
+            terms = [replace(t, factors=tuple(self._substituted(f) for f in t.factors)) for t in terms]
+            log.step(Rule.LOCAL, terms, "the derivative of each named function")
+        value = total(tuple(terms))
+        simple = tidied(through_outputs(value, self.inverse))
+        if (simple != value and simple != tidied(value)) or sp.count_ops(simple) < sp.count_ops(value):
+            parts = [Term((part,)) for part in sp.Add.make_args(simple)]
+            log.step(Rule.SIMPLIFY, parts, "the same value in fewer operations")
+
     def _substituted(self, factor: Expr) -> Expr:
-        return (
-            fold(self.system.expanded(factor), self.known) if any(isinstance(n, Call) for n in walk(factor)) else factor
-        )
+        called = contains(factor, lambda n: isinstance(n, Call))
+        return fold(self.system.expanded(factor), self.known) if called else factor
 
     def _incoming(
         self, equation: Equation, cotangents: dict[str, Tensor]
@@ -264,11 +283,31 @@ class _Log:
 
     def step(self, rule: Rule, after: list[Term], why: str) -> None:
         terms = tuple(after)
-        if terms != self.before or not self.count:
+        if (terms and terms != self.before) or not self.count:
             self.count += 1
             identity = f"{self.label}.{self.count}"
             self.walk.steps.append(Step(identity, rule, self.subject, self.before, terms, why))
         self.before = terms
+
+
+def _opened(partial: Partial, system: System) -> tuple[Term, ...]:
+    """∂y/∂x with y's right side put in and the rules for sums applied, or one other rule where it is no sum."""
+    if not isinstance(partial.of, sp.Add | Reduction):
+        return unfold(partial, system, through=False).terms
+    terms: list[Term] = []
+    for term in unfold(partial, system, through=False).terms:
+        inner = term.factors[-1]
+        if isinstance(inner, Partial) and isinstance(inner.of, sp.Add | Reduction):
+            terms.extend(_after(replace(term, factors=term.factors[:-1]), t) for t in _opened(inner, system))
+        else:
+            terms.append(term)
+    return tuple(terms)
+
+
+def _after(outer: Term, inner: Term) -> Term:
+    """The product of two terms, the factors of the first before those of the second."""
+    factors = (*outer.factors, *(f for f in inner.factors if f != 1)) or (Integer(1),)
+    return Term(factors, outer.bound + inner.bound, outer.deltas + inner.deltas, outer.guards + inner.guards)
 
 
 def _tidy(term: Term) -> Term:
