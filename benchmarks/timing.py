@@ -10,15 +10,26 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
-__all__ = ["benchmark_environment", "interleaved", "machine"]
+__all__ = ["Timing", "benchmark_environment", "interleaved", "machine"]
 
 
-def interleaved(contenders: Mapping[str, Callable[[], object]], seconds: float = 4.0) -> dict[str, float]:
-    """Median time of one call of each contender, in seconds.
+class Timing(NamedTuple):
+    """Median seconds of one call, and the median over the rounds of its time over the first contender's."""
 
-    Every round calls each contender a few times in turn, about 5 ms of work each, so that what slows
-    the machine for a while slows all of them; rounds go on for `seconds`.
+    seconds: float
+    ratio: float
+
+
+def interleaved(
+    contenders: Mapping[str, Callable[[], object]], seconds: float = 4.0, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, Timing]:
+    """Time the contenders in turn, round by round, for `seconds`.
+
+    In a round each is called for about 5 ms, in an order that changes from round to round. What slows
+    the machine for a while slows a whole round, and leaves the ratios within it alone. `clock` may be
+    `time.thread_time` where every contender runs on this thread alone: then other processes do not count.
     """
     repeats = {}
     for name, call in contenders.items():
@@ -26,15 +37,23 @@ def interleaved(contenders: Mapping[str, Callable[[], object]], seconds: float =
         start = time.perf_counter()
         call()
         repeats[name] = max(1, round(0.005 / max(time.perf_counter() - start, 1e-7)))
-    times: dict[str, list[float]] = {name: [] for name in contenders}
+    first, *_ = contenders
+    order = list(contenders)
+    rounds: list[dict[str, float]] = []
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times[next(iter(times))]) < 5:
-        for name, call in contenders.items():
-            start = time.perf_counter()
+    while time.perf_counter() < end or len(rounds) < 5:
+        order = [*order[1:], order[0]]
+        times = {}
+        for name in order:
+            call = contenders[name]
+            start = clock()
             for _ in range(repeats[name]):
                 call()
-            times[name].append((time.perf_counter() - start) / repeats[name])
-    return {name: median(values) for name, values in times.items()}
+            times[name] = (clock() - start) / repeats[name]
+        rounds.append(times)
+    return {
+        name: Timing(median(r[name] for r in rounds), median(r[name] / r[first] for r in rounds)) for name in contenders
+    }
 
 
 def benchmark_environment(threads: int) -> dict[str, str]:
