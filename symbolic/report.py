@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from .errors import BuildError
+from .expressions import Partial
 from .notation.latex import latex_rows
 from .notation.page import (
     Display,
@@ -47,7 +48,6 @@ __all__ = [
     "page",
     "pdf",
     "text",
-    "write_pdf",
 ]
 
 _SPECIAL = frozenset({Rule.LOCAL, Rule.SIMPLIFY})
@@ -103,9 +103,9 @@ def text(derivation: Derived) -> str:
     return to_text(page(derivation))
 
 
-def pdf(derivation: Derived, path: str | Path) -> None:
-    """Write the derivation as a PDF file; raises BuildError where pdflatex is missing or fails."""
-    write_pdf(latex_document(derivation), path)
+def pdf(derivation: Derived) -> bytes:
+    """The derivation as a PDF file's content; raises BuildError where pdflatex is missing or fails."""
+    return compile_latex(latex_document(derivation))
 
 
 def page(derivation: Derived) -> Page:
@@ -169,7 +169,9 @@ def _equation(equation: Equation, system: System, notation: Notation) -> Iterato
 def _derivatives(derivation: Derived, notation: Notation) -> Iterator[Heading | Paragraph | Display]:
     for _, group in groupby(derivation.steps, key=lambda s: s.identity.rpartition(".")[0]):
         steps = list(group)
-        yield Heading(2, (notation.formula(steps[0].subject),))
+        subject = steps[0].subject
+        asked = subject.wrt if isinstance(subject, Partial) else subject
+        yield Heading(2, ("With respect to ", notation.formula(asked)))
         for step in steps:
             reason = f": {step.why}." if step.why else "."
             yield Paragraph((Strong(step.rule.value[:1].upper() + step.rule.value[1:]), reason))
@@ -219,19 +221,3 @@ def compile_latex(source: str) -> bytes:
             fault = next((m for m, line in enumerate(log) if line.startswith("!")), max(len(log) - 10, 0))
             raise BuildError("pdflatex failed:\n" + "\n".join(log[fault : fault + 10]))
         return made.read_bytes()
-
-
-def write_pdf(source: str, path: str | Path) -> None:
-    """Compile a complete document and put the PDF at `path`, whole or not at all.
-
-    Raises BuildError where pdflatex is missing or fails, or the file cannot be written.
-    """
-    content = compile_latex(source)
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise BuildError(f"cannot write {target}: {error.strerror}") from error

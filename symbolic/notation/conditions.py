@@ -8,6 +8,7 @@ import sympy as sp
 from sympy import Expr
 from sympy.core.relational import Relational
 
+from .latex import latex
 from .order import ordered_sum
 from .tree import Formula, Logic, Negative, Number, Relation, Symbol
 
@@ -26,8 +27,13 @@ def relation(write: Callable[[Expr], Formula], condition: Expr) -> Formula:
     if isinstance(condition, sp.Not):
         return Logic("not", tuple(operands))
     if isinstance(condition, sp.And | sp.Or):
-        return Logic("and" if isinstance(condition, sp.And) else "or", tuple(sorted(operands, key=repr)))
+        return Logic("and" if isinstance(condition, sp.And) else "or", tuple(sorted(operands, key=_place)))
     return Relation("!=", write(condition), Number("0"))
+
+
+def _place(condition: Formula) -> tuple[bool, str]:
+    """Lower bounds before upper ones, then as they read: SymPy's order is none."""
+    return isinstance(condition, Relation) and condition.operator in ("<", "<="), latex(condition)
 
 
 def written_guard(write: Callable[[Expr], Formula], guard: Expr) -> Formula:

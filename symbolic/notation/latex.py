@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .breaking import Piece, fill, node_width
 from .names import GREEK, OPERATORS, WORDS
 from .printer import ADDITIVE, ATOM, FACTOR, LOOSE, RELATION, TERM, Printer, is_letter, short_script
 from .tree import (
@@ -26,7 +27,6 @@ from .tree import (
     Relation,
     Root,
     Symbol,
-    children,
     walk,
 )
 
@@ -166,76 +166,44 @@ def _side_by_side(texts: list[str]) -> str:
 
 
 def latex_rows(node: Chain, width: float = 75.0) -> list[str]:
-    """The chain as rows of an `aligned` environment, broken before relations, terms and factors.
+    """The chain as rows of an `aligned` environment, broken before relations, terms and (in need) factors.
 
     `width` is the room for one row, in characters of text size.
     """
     first, *rest = node.sides
-    if _width(node) <= width:
+    if node_width(node) <= width:
         return [f"{latex(first)} &= {latex(Chain(tuple(rest)))}"]
     rows: list[str] = []
     for m, side in enumerate(rest):
-        pieces = _pieces(side)
-        room = width - (_width(first) if m == 0 else 0) - 3
-        filled = _fill(pieces, max(room, width / 3))
+        room = max(width - (node_width(first) if m == 0 else 0) - 3, width / 3)
+        filled = fill(_terms(side), room)
         head = latex(first) if m == 0 else ""
         rows.append(f"{head} &= {filled[0]}".strip())
         rows.extend(rf"&\quad {row}" for row in filled[1:])
     return rows
 
 
-def _pieces(node: Formula) -> list[tuple[str, float]]:
-    """Where a formula may be broken: (text, width) of each piece."""
+def _terms(node: Formula) -> list[list[Piece]]:
+    """The terms of a sum, signs included, each as the pieces that it may be broken into."""
+    if not isinstance(node, Add):
+        return [_pieces(node, ADDITIVE)]
+    terms = []
+    for m, term in enumerate(node.terms):
+        body = term.body if isinstance(term, Negative) else term
+        (text, size), *rest = _pieces(body, TERM)
+        sign = "- " if isinstance(term, Negative) else "+ " if m else ""
+        terms.append([(sign + text, size + 2), *rest])
+    return terms
+
+
+def _pieces(node: Formula, level: int) -> list[Piece]:
+    """The factors of a product (also under a Σ); else the formula whole."""
     printer = _Latex()
-    if isinstance(node, Add):
-        pieces = []
-        for m, term in enumerate(node.terms):
-            body = term.body if isinstance(term, Negative) else term
-            sign = "- " if isinstance(term, Negative) else "+ " if m else ""
-            inner = _pieces(body) if isinstance(body, Product | Big) else [(printer.at(body, TERM), _width(body))]
-            pieces.append((sign + inner[0][0], inner[0][1] + 2))
-            pieces.extend(inner[1:])
-        return pieces
     if isinstance(node, Product):
-        texts = printer.factors(node, False)
-        pairs = zip(texts, node.factors, strict=True)
-        return [((r"\cdot " if m else "") + t, _width(f) + 1) for m, (t, f) in enumerate(pairs)]
+        pairs = zip(printer.factors(node, False), node.factors, strict=True)
+        return [((r"\cdot " if m else "") + t, node_width(f) + 1) for m, (t, f) in enumerate(pairs)]
     if isinstance(node, Big) and isinstance(node.body, Product | Big):
-        head = printer.big(Big(node.kind, node.index, node.lower, node.upper, Symbol("x"), node.conditions), False)[:-1]
-        (text, size), *rest = _pieces(node.body)
-        return [(head + text, size + 4), *rest]
-    return [(printer.at(node, ADDITIVE), _width(node))]
-
-
-def _fill(pieces: list[tuple[str, float]], room: float) -> list[str]:
-    rows = [""]
-    used = 0.0
-    for text, size in pieces:
-        if rows[-1] and used + size > room:
-            rows.append("")
-            used = 0.0
-        rows[-1] = f"{rows[-1]} {text}".strip()
-        used += size
-    return rows
-
-
-def _width(node: Formula) -> float:
-    """Roughly how wide the formula is, in characters of text size."""
-    if isinstance(node, Number):
-        return float(len(node.text))
-    if isinstance(node, Symbol):
-        return 1.0 if node.name in GREEK else float(len(node.name))
-    if isinstance(node, Fraction):
-        return max(_width(node.numerator), _width(node.denominator)) + 0.5
-    if isinstance(node, Derivative):
-        return max(_width(node.of), _width(node.wrt)) + 1.5
-    if isinstance(node, Indexed):
-        below = sum(_width(i) for i in node.below)
-        return _width(node.base) + 0.7 * max(below, _width(node.above) if node.above else 0.0)
-    if isinstance(node, Cases):
-        return max(_width(v) + _width(c) for v, c in node.branches) + 8
-    if isinstance(node, Big):
-        return 4.0 + _width(node.body)
-    inner = [_width(n) for n in children(node)]
-    gap = 3.0 if isinstance(node, Add | Chain) else 1.5
-    return sum(inner) + gap * max(len(inner) - 1, 1)
+        head = printer.big(Big(node.kind, node.index, node.lower, node.upper, Symbol("x"), node.conditions), False)
+        (text, size), *rest = _pieces(node.body, TERM)
+        return [(head.removesuffix("x") + text, size + 4), *rest]
+    return [(printer.at(node, level), node_width(node))]

@@ -30,6 +30,8 @@ def rank(factor: Expr, notation: Notation) -> int:
     base = factor.args[0] if isinstance(factor, sp.Pow) else factor
     if isinstance(base, Access):
         return 2 if base.name in notation.adjoints else 4 if base.name in notation.parameters else 5
+    if base.is_Symbol and not base.is_integer:
+        return 5
     if isinstance(base, Partial) or (isinstance(base, Call) and any(base.orders)):
         return 3
     for kind, place in ((Reduction, 9), (Delta, 8), (Where, 7)):

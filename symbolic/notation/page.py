@@ -12,7 +12,7 @@ from html import escape
 from .latex import latex, latex_rows
 from .mathml import mathml
 from .names import GREEK
-from .text import text
+from .text import text, text_rows
 from .tree import Chain, Formula
 
 __all__ = [
@@ -226,16 +226,9 @@ def to_text(page: Page) -> str:
         elif isinstance(item, Paragraph):
             lines += [_text_words(item.words)]
         else:
-            lines += [*(f"    {row}" for row in _text_rows(item.formula)), ""]
+            lines += [*(f"    {row}" for row in text_rows(item.formula)), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _text_words(words: Words) -> str:
     return "".join(w if isinstance(w, str) else w.text if isinstance(w, Strong) else text(w) for w in words)
-
-
-def _text_rows(formula: Formula) -> list[str]:
-    if not isinstance(formula, Chain) or len(text(formula)) <= 100:
-        return [text(formula)]
-    first, *rest = (text(side) for side in formula.sides)
-    return [f"{first if m == 0 else ' ' * len(first)} = {side}" for m, side in enumerate(rest)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .breaking import Piece, fill
 from .names import GREEK, SIGNS
 from .printer import ADDITIVE, ATOM, FACTOR, LOOSE, POWER, RELATION, TERM, Printer, is_letter, short_script
 from .tree import (
@@ -28,7 +29,7 @@ from .tree import (
     Symbol,
 )
 
-__all__ = ["text", "text_name"]
+__all__ = ["text", "text_name", "text_rows"]
 
 _BIG = {"sum": "Σ", "prod": "Π", "max": "max", "min": "min"}
 _RAISED = dict(zip("0123456789+-()niL", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱᴸ", strict=True))
@@ -51,7 +52,33 @@ def _raised(script: str) -> str | None:
     return "".join(c for c in signs if c) if all(signs) else None
 
 
+def text_rows(node: Formula, width: int = 100) -> list[str]:
+    """The formula on as many lines as it needs, the sides of a chain below each other, terms kept whole."""
+    if not isinstance(node, Chain) or len(text(node)) <= width:
+        return [text(node)]
+    first, *rest = node.sides
+    head = text(first)
+    pad = " " * len(head)
+    rows: list[str] = []
+    for m, side in enumerate(rest):
+        filled = fill(_terms(side), max(width - len(head) - 3, width // 3))
+        rows.append(f"{pad if m else head} = {filled[0]}")
+        rows.extend(f"{pad}     {row}" for row in filled[1:])
+    return rows
+
+
+def _terms(node: Formula) -> list[list[Piece]]:
+    if not isinstance(node, Add):
+        return [[(text(node), len(text(node)))]]
+    shown = _Text().terms(node, False)
+    signed = [("" if not m else "- " if subtracted else "+ ") + term for m, (subtracted, term) in enumerate(shown)]
+    return [[(term, len(term) + 1)] for term in signed]
+
+
 class _Text(Printer):
+    def enclose(self, node: Formula, text: str) -> str:
+        return text if isinstance(node, Cases) else f"({text})"  # cases have braces already
+
     def number(self, node: Number, _: bool) -> str:
         return node.text
 
