@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["main", "program"]
 
 INTERRUPTED = 130
+QUICK_TENSORS = 4
+"""How many gradients the check of `generate` compares; `check` compares them all."""
 DOCUMENTED = "documented"
 """The built-in model whose derivation is the reference document itself."""
 
@@ -229,7 +231,7 @@ def generate(
     with progress("Deriving and writing kernels"):
         system = _system(model, network_options)
         sources = pipeline.render(system, name=name, targets=targets, dtype=dtype, wrt=wrt, with_test=with_test)
-        checking = None if no_check else _Checking(sources)
+        checking = None if no_check else _Checking(sources, tensors=QUICK_TENSORS)
         paper = pipeline.derivation_text(system, wrt)
         made = pipeline.write(sources, out, derivation=paper)
     describe(made)
@@ -237,15 +239,15 @@ def generate(
         return
     with progress("Checking"):
         reports = checking.reports()
-    if not verdict(reports, brief=True):
+    if not verdict(reports, of=len(sources.program.wrt)):
         raise click.exceptions.Exit(1)
 
 
 class _Checking:
     """A check of rendered sources; the C is compiled while Python goes on."""
 
-    def __init__(self, sources: Sources, samples: int = 1, seed: int | None = None) -> None:
-        self._sources, self._samples, self._seed = sources, samples, seed
+    def __init__(self, sources: Sources, samples: int = 1, seed: int | None = None, tensors: int | None = None) -> None:
+        self._sources, self._options = sources, {"samples": samples, "seed": seed, "tensors": tensors}
         if "c" in sources.texts:
             threading.Thread(target=self._build, daemon=True).start()
 
@@ -263,18 +265,16 @@ class _Checking:
         """One report for each target that can run here; C is also held against NumPy."""
         from . import pipeline
 
-        return _checked({t: pipeline.kernels(self._sources, t) for t in self._sources.texts}, self._samples, self._seed)
+        kernels = {t: pipeline.kernels(self._sources, t) for t in self._sources.texts}
+        return _checked(kernels, **self._options)
 
 
-def _checked(kernels: dict[str, Kernels], samples: int, seed: int | None) -> list[Report]:
+def _checked(kernels: dict[str, Kernels], **options: Any) -> list[Report]:
     from .check import check
 
     # "c" may have become "numpy" where there is no compiler
     found = {k.target: k for k in kernels.values()}
-    return [
-        check(k, samples=samples, seed=seed, peer=found.get("numpy") if target == "c" else None)
-        for target, k in found.items()
-    ]
+    return [check(k, **options, peer=found.get("numpy") if target == "c" else None) for target, k in found.items()]
 
 
 @program.command(epilog="Example: chainrule check digits.eq --dtype float32,float64")
@@ -310,7 +310,7 @@ def check(
             facts: dict[str, Any] = {"name": "model", "targets": targets or ("numpy", "c"), "wrt": wrt}
             checks = [_Checking(pipeline.render(system, dtype=d, **facts), samples, seed) for d in wanted]
             reports = [report for one in checks for report in one.reports()]
-    if not verdict(reports, brief=False):
+    if not verdict(reports):
         raise click.exceptions.Exit(1)
 
 
@@ -329,7 +329,7 @@ def _folder_reports(
         raise click.UsageError(f"--dtype and --wrt are fixed in {folder}: leave them out, or give MODEL")
     files = read_manifest(folder).files
     present = [t for t, there in (("numpy", MODULE in files), ("c", any(f.endswith(".c") for f in files))) if there]
-    return _checked({t: load(folder, t) for t in targets or present}, samples, seed)
+    return _checked({t: load(folder, t) for t in targets or present}, samples=samples, seed=seed)
 
 
 @program.command(epilog="Example: chainrule catalogue sigmoid")

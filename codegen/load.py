@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from chainrule.symbolic.errors import BuildError
+from chainrule.symbolic.errors import BuildError, ShapeError
 
 from .build import find_compiler, shared_object
 from .cache import cached, warn_once
@@ -198,6 +198,8 @@ def _module(name: str, path: Path, source: bytes) -> ModuleType:
         sys.modules[unique] = module
         try:
             loader.exec_module(module)
+            # what the generated file defines for itself is, inside chainrule, one of its own errors
+            vars(module)["ShapeError"] = ShapeError
         except Exception as error:
             del sys.modules[unique]
             raise BuildError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error

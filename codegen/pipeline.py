@@ -120,9 +120,9 @@ def render(
 
 
 def _rendered(target: str, program: Program, with_test: bool) -> dict[str, str]:
-    backend_render: Callable[..., dict[str, str]] = backend(target).render
+    render_program: Callable[..., dict[str, str]] = backend(target).render
     # a test that needs no Python is something that only C has
-    return backend_render(program, with_test=True) if with_test and target == "c" else backend_render(program)
+    return render_program(program, with_test=with_test) if target == "c" else render_program(program)
 
 
 def derivation_text(system: System, wrt: Sequence[str] | None = None) -> str:

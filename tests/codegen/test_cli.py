@@ -229,7 +229,7 @@ def test_whatever_happens_is_one_message(
         raise error
 
     monkeypatch.setattr(cli, "_system", fail)
-    result = run("derive", "documented", status=status)
+    result = run("check", "documented", status=status)
     assert message in result.stderr
     assert result.stdout == ""
 
@@ -287,7 +287,7 @@ def test_an_interrupt_ends_with_130_and_no_traceback() -> None:
         "cli._system = slow; cli.main()"
     )
     child = subprocess.Popen(
-        [sys.executable, "-c", code, "derive", "documented"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, "check", "documented"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"

@@ -15,7 +15,7 @@ from chainrule.codegen import cache, compile, generate, load
 from chainrule.codegen.build import find_compiler
 from chainrule.codegen.load import TARGETS
 from chainrule.symbolic import parse
-from chainrule.symbolic.errors import BuildError
+from chainrule.symbolic.errors import BuildError, ShapeError
 
 TEXT = """
 data x[m], y[n]
@@ -62,6 +62,13 @@ def test_loaded_kernels_compute(folder: Path, arrays: dict[str, np.ndarray], tar
     again = parse(kernels.formulas)
     assert kernels.system.tensors == again.tensors
     assert {"forward", "cost", "gradients", "bind"} <= set(dir(kernels))
+
+
+@needs_compiler
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_wrong_shape_is_a_shape_error(folder: Path, arrays: dict[str, np.ndarray], target: str) -> None:
+    with pytest.raises(ShapeError, match="w: expected shape"):
+        load(folder, target=target).cost(**{**arrays, "w": arrays["w"].T})
 
 
 def test_an_entry_that_the_model_has_not(folder: Path) -> None:

@@ -84,7 +84,7 @@ def test_compiled_and_generated_kernels_agree(tmp_path: Path, rng: np.random.Gen
     folder = generate(system, tmp_path, name="net", dtype=dtype).folder
     found = [k for t in targets for k in (compile(system, target=t, dtype=dtype), load(folder, target=t))]
     reference_cost, reference = found[0].gradients(**arrays)
-    tolerance = 50 * np.finfo(dtype).eps
+    tolerance = 50 * float(np.finfo(dtype).eps)
     for kernels in found:
         cost, gradients = kernels.gradients(**arrays)
         assert kernels.dtype == dtype
