@@ -7,86 +7,21 @@ which `shapes` replaces once it has seen every use.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import sympy as sp
-from sympy import Dummy, Expr, Integer, Symbol
+from sympy import Dummy, Expr, Integer
 
 from .. import catalogue
 from ..expressions import Access, Range, Reduction, Where, index
 from ..names import closest, name_problem
+from .drafts import Draft, Names, Use, Variable
 from .formula import Formula, Functions
 from .source import Code
 from .statements import MAX_INTEGER, MAX_SIZE_NODES, EquationText
 
-__all__ = ["Draft", "IndexedFormula", "Names", "Use", "Variable", "draft", "shown"]
-
-
-@dataclass(frozen=True)
-class Names:
-    """The names of a model: the rank of each tensor (None where it is not known), and the sizes."""
-
-    ranks: Mapping[str, int]
-    sizes: Mapping[str, Symbol]
-
-
-@dataclass(frozen=True)
-class Variable:
-    """An index of one equation: its symbol, placeholders for its bounds, and where it stands."""
-
-    symbol: Dummy
-    lower: Dummy
-    upper: Dummy
-    node: ast.expr
-    code: Code
-    bound: bool
-
-    @property
-    def name(self) -> str:
-        return str(self.symbol.name)
-
-    @property
-    def placeholder(self) -> Range:
-        """The range with the placeholders as its bounds."""
-        return Range(self.symbol, self.lower, self.upper)
-
-
-@dataclass(frozen=True)
-class Use:
-    """One subscript of one access: `guards` are the affine expressions known to be >= 0 where it is read."""
-
-    tensor: str
-    axis: int
-    subscript: Expr
-    guards: tuple[Expr, ...]
-    node: ast.expr
-    access: ast.expr
-    code: Code
-
-    @property
-    def written(self) -> str:
-        """The access as the user wrote it."""
-        return self.code.written(self.access)
-
-
-@dataclass(frozen=True)
-class Draft:
-    """An equation whose ranges are still placeholders; `guards` are the conditions of each bound index's reduction."""
-
-    text: EquationText
-    subscripts: tuple[Variable | int, ...]
-    value: Expr
-    variables: tuple[Variable, ...]
-    uses: tuple[Use, ...]
-    reads: tuple[str, ...]
-    guards: Mapping[Variable, tuple[Expr, ...]]
-
-
-def shown(expression: Expr) -> str:
-    """The expression with its indices by the names that the user gave them."""
-    return str(expression.xreplace({s: Symbol(s.name) for s in expression.free_symbols}))
+__all__ = ["IndexedFormula", "draft"]
 
 
 def draft(text: EquationText, functions: Functions, names: Names) -> Draft:

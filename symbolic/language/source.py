@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ..errors import FormulaError, Position
 
-__all__ = ["Code", "Source", "statements"]
+__all__ = ["Code", "Source", "split"]
 
 MAX_TEXT = 65_536
 MAX_STATEMENT = 4_096
@@ -119,7 +119,7 @@ class Code:
         return root
 
 
-def statements(source: Source) -> Iterator[Code]:
+def split(source: Source) -> Iterator[Code]:
     """The statements of a text, comments removed; a FormulaError for a character or bracket out of place."""
     if len(source.text) > MAX_TEXT:
         hint = "split the model into several files"

@@ -12,7 +12,7 @@ from sympy import Expr, Integer
 
 from ..expressions import size
 from ..names import STATEMENT_WORDS, name_problem
-from .source import Code, Source, statements
+from .source import Code, Source, split
 
 __all__ = [
     "Declaration",
@@ -96,7 +96,7 @@ Statement = Declaration | FunctionText | EquationText | IndexBound | OutputName
 
 def read(source: Source) -> list[Statement]:
     """Every statement of the text, in order."""
-    return [s for code in statements(source) for s in _read(code)]
+    return [s for code in split(source) for s in _read(code)]
 
 
 def _read(code: Code) -> Iterator[Statement]:
