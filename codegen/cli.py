@@ -252,14 +252,13 @@ class _Checking:
             threading.Thread(target=self._build, daemon=True).start()
 
     def _build(self) -> None:
-        from .build import find_compiler, shared_object
+        from .build import find_compiler
+        from .load import built
 
         # the same build is asked for again, and waited for, where its result or its error is wanted
         with suppress(BuildError):
             if find_compiler() is not None:
-                name = self._sources.program.name
-                texts = self._sources.texts["c"]
-                shared_object(name, {f: t for f, t in texts.items() if f in (f"{name}.c", f"{name}.h")})
+                built(self._sources.program.name, self._sources.texts["c"])
 
     def reports(self) -> list[Report]:
         """One report for each target that can run here; C is also held against NumPy."""
@@ -269,12 +268,15 @@ class _Checking:
         return _checked(kernels, **self._options)
 
 
-def _checked(kernels: dict[str, Kernels], **options: Any) -> list[Report]:
+def _checked(kernels: dict[str, Kernels], seed: int | None, **options: Any) -> list[Report]:
+    import secrets
+
     from .check import check
 
+    seed = secrets.randbits(32) if seed is None else seed  # one for all targets
     # "c" may have become "numpy" where there is no compiler
     found = {k.target: k for k in kernels.values()}
-    return [check(k, **options, peer=found.get("numpy") if target == "c" else None) for target, k in found.items()]
+    return [check(k, seed=seed, peer=found.get("numpy") if t == "c" else None, **options) for t, k in found.items()]
 
 
 @program.command(epilog="Example: chainrule check digits.eq --dtype float32,float64")
