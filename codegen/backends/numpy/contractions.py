@@ -44,10 +44,9 @@ def plan(value: Value) -> Plan:
         return Plan("multiply")
     labels = [o.axes for o in value.operands]
     if all(reduced <= set(a) for a in labels):
-        for first in (0, 1):
-            found = _dot(value, first, reduced) or _stacked(value, first, reduced)
-            if found is not None:
-                return found
+        found = [p for first in (0, 1) for p in (_dot(value, first, reduced) or _stacked(value, first, reduced),) if p]
+        if found:
+            return min(found, key=lambda p: sum(layout.permute is not None for layout in (p.left, p.right)))
     return Plan("einsum")
 
 
@@ -64,7 +63,9 @@ def _count(value: Value) -> int:
     return count
 
 
-def _split(operand: Operand, own: Sequence[int], reduced: set[int], *, own_first: bool) -> tuple[bool, tuple[int, ...]] | None:
+def _split(
+    operand: Operand, own: Sequence[int], reduced: set[int], *, own_first: bool
+) -> tuple[bool, tuple[int, ...]] | None:
     """Whether the operand has to be transposed so that its own axes come first (or last), and its summed axes."""
     axes = operand.axes
     summed = tuple(a for a in axes if a in reduced)

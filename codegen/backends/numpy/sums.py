@@ -12,7 +12,7 @@ import sympy as sp
 from sympy import Expr, Integer
 
 from chainrule.codegen.ir import Contract, Reduce
-from chainrule.symbolic.expressions import Access, Range, accesses
+from chainrule.symbolic.expressions import Range, accesses
 
 from .elementwise import Elementwise, Loops
 from .values import Graph, Operand, Value
@@ -179,7 +179,7 @@ class _Reduction:
                 return [(Integer(1), (*dense, *dense))]
             if value.detail[0] == "multiply" and len(dense) == 2:
                 return [(Integer(1), tuple(map(self._graph.number, dense)))]
-        if self._row_sum(value):
+        if value.operation == "sum" and self._row_sum(value):
             if len(value.operands) == 1:
                 return self._split(value.operands[0].value)
             return [(Integer(1), value.operands)]
@@ -187,7 +187,7 @@ class _Reduction:
 
     def _row_sum(self, value: Value) -> bool:
         """Whether the value (or what it scales) sums rows of arrays of the same axes, for this reduction alone."""
-        if value.number in self._shared:
+        if value.number in self._shared or not value.rank:
             return False
         if value.operation == "ufunc" and value.detail[0] in ("negative", "multiply", "add", "subtract"):
             return any(self._row_sum(o.value) for o in value.operands)
