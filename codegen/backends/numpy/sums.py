@@ -145,6 +145,10 @@ class _Reduction:
     def _sum(self, factors: Iterable[Operand]) -> Operand:
         operands = tuple(factors)
         covered = {a for f in operands for a in f.axes}
+        if not covered & set(self._reduced):
+            place = {a: m for m, a in enumerate(self._kept)}
+            moved = [Operand(f.value, tuple(place[a] for a in f.axes)) for f in operands]
+            return scaled(self._graph, Integer(1), moved, tuple(self._extents[a] for a in self._kept))
         kept = [a for a in self._kept if a in covered]
         reduced = [a for a in self._reduced if a in covered]
         place = {a: m for m, a in enumerate([*kept, *reduced])}
