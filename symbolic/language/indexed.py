@@ -7,8 +7,9 @@ which `shapes` replaces once it has seen every use.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeAlias
 
 import sympy as sp
 from sympy import Dummy, Expr, Integer
@@ -19,9 +20,11 @@ from ..names import closest, name_problem
 from .drafts import Draft, Names, Use, Variable
 from .formula import Formula, Functions
 from .source import Code
-from .statements import MAX_INTEGER, MAX_SIZE_NODES, EquationText
+from .statements import MAX_INTEGER, MAX_SIZE_NODES, EquationText, elements
 
 __all__ = ["IndexedFormula", "draft"]
+
+_Reducer: TypeAlias = Callable[[Expr, list[Range], list[Expr]], Expr]
 
 
 def draft(text: EquationText, functions: Functions, names: Names) -> Draft:
@@ -29,8 +32,8 @@ def draft(text: EquationText, functions: Functions, names: Names) -> Draft:
     formula = IndexedFormula(text.body, functions, names)
     subscripts: list[Variable | int] = []
     for subscript, node in zip(text.subscripts, text.nodes, strict=True):
-        is_index = isinstance(subscript, str)
-        subscripts.append(formula.variable(subscript, node, text.code) if is_index else subscript)  # type: ignore[arg-type]
+        made = formula.variable(subscript, node, text.code) if isinstance(subscript, str) else subscript
+        subscripts.append(made)
     formula.left = tuple(s for s in subscripts if isinstance(s, Variable))
     value = formula.read()
     return Draft(
@@ -93,7 +96,7 @@ class IndexedFormula(Formula):
                 raise self.code.error(f"{name!r} has no elements", node, "only tensors take subscripts")
             hint = closest(name, self.names.ranks) or f"declare it, data {name}[…] or parameter {name}[…], or define it"
             raise self.code.error(f"unknown tensor {name!r}", node, hint)
-        return self._access(node, name, _elements(node.slice))
+        return self._access(node, name, elements(node.slice))
 
     def _access(self, node: ast.expr, name: str, subscripts: tuple[ast.expr, ...]) -> Access:
         rank = self.names.ranks[name]
@@ -292,15 +295,11 @@ class IndexedFormula(Formula):
         return self._form(node, catalogue.softmax, value, variable.symbol, variable.placeholder, guards)
 
 
-def _elements(node: ast.expr) -> tuple[ast.expr, ...]:
-    return tuple(node.elts) if isinstance(node, ast.Tuple) else (node,)
-
-
 def _index_list(head: ast.Subscript) -> tuple[list[ast.expr], list[ast.expr]]:
     """The indices of `sum[i, j : condition]` and its conditions, which Python reads as slices."""
     indices: list[ast.expr] = []
     conditions: list[ast.expr] = []
-    for element in _elements(head.slice):
+    for element in elements(head.slice):
         if isinstance(element, ast.Slice) and element.lower and element.upper and not element.step:
             indices.append(element.lower)
             conditions.append(element.upper)
@@ -319,7 +318,7 @@ _OPPOSITE: dict[type[ast.cmpop], type[ast.cmpop]] = {
 }
 
 
-def _plain(kind: str):  # type: ignore[no-untyped-def]
+def _plain(kind: str) -> _Reducer:
     return lambda body, ranges, guards: Reduction(kind, body, ranges, guards)
 
 
@@ -336,4 +335,8 @@ def _logsumexp(body: Expr, ranges: list[Range], guards: list[Expr]) -> Expr:
     return sp.log(Reduction("sum", sp.exp(body), ranges, guards))
 
 
-_REDUCE = {**{kind: _plain(kind) for kind in ("sum", "prod", "max", "min")}, "mean": _mean, "logsumexp": _logsumexp}
+_REDUCE: dict[str, _Reducer] = {
+    **{kind: _plain(kind) for kind in ("sum", "prod", "max", "min")},
+    "mean": _mean,
+    "logsumexp": _logsumexp,
+}
