@@ -76,7 +76,7 @@ def measure(case: Case, threads: int, seconds: float) -> dict[str, Timing]:
     system = network(list(case.widths), sigma=case.sigma, output=case.output, cost=case.cost)
     steps = {"NumPy by hand": case.by_hand(parameters, case.batch)}
     for target, title in (("numpy", "NumPy plan"), ("c", "C plan")):
-        kernels = compile(system, target=target, dtype="float32", threads=threads if target == "c" else 1)
+        kernels = compile(system, target=target, dtype="float32")
         steps[title] = kernels.bind(batch=case.batch, **parameters)
     costs = {name: step(x, y) for name, step in steps.items()}
     gradients = {"NumPy by hand": steps["NumPy by hand"].gradients}

@@ -2,6 +2,7 @@
 
 An operation is one addition, subtraction, multiplication, division, comparison, selection, power or
 elementary function, whatever it takes the machine; a contraction over K to M·N elements is 2·M·N·K.
+Conditions on indices are counted as if they always held.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from sympy import Expr, Integer
 
 from chainrule.symbolic.expressions import Access, Call, Range, Reduction, Where
 
-from .ir import BATCH, Buffer, Contract, Kernel, Map, Program, Reduce, Statement
+from .ir import BATCH, Buffer, Contract, Kernel, Map, Program, Reduce, Scan, Statement
 
 __all__ = ["ITEM_BYTES", "Operations", "elements", "operations", "workspace"]
 
@@ -59,7 +60,9 @@ def _loops(ranges: Iterable[Range]) -> Expr:
     return sp.Mul(*(r.extent for r in ranges))
 
 
-def _statement(statement: Statement, bodies: Mapping[str, Expr]) -> Expr:
+def _statement(statement: Statement | Scan, bodies: Mapping[str, Expr]) -> Expr:
+    if isinstance(statement, Scan):
+        return _loops([statement.range]) * sp.Add(*(_statement(s, bodies) for s in statement.statements))
     rows = _loops(statement.ranges)
     if isinstance(statement, Contract):
         return 2 * rows * _loops(statement.reduced)

@@ -135,4 +135,6 @@ def _lock(path: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
+        # a process forked meanwhile has the descriptor too: closing this one alone would not release the lock
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)

@@ -6,7 +6,9 @@ Errors are one message on the standard error and exit status 2; a failed check i
 from __future__ import annotations
 
 import errno
+import io
 import os
+import secrets
 import sys
 import threading
 from collections.abc import Callable
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["main", "program"]
 
 INTERRUPTED = 130
+INPUT_BYTES = 2**20
+"""More is read of no model; the language's own limits are far below."""
 QUICK_TENSORS = 4
 """How many gradients the check of `generate` compares; `check` compares them all."""
 DOCUMENTED = "documented"
@@ -90,6 +94,9 @@ def program() -> None:
 
 def main() -> None:
     """The entry point of the `chainrule` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # an output that has no letter for a symbol shows ? instead
+            stream.reconfigure(errors="replace")
     program(prog_name="chainrule")
 
 
@@ -143,7 +150,7 @@ def _system(model: str | None, network_options: dict[str, Any]) -> System:
     from chainrule.symbolic.models import builtin
 
     if model == "-":
-        return parse(sys.stdin.read(2**20), file="<stdin>")
+        return parse(_standard_input(), file="<stdin>")
     if model.endswith(".eq") or "/" in model or Path(model).is_file():
         return parse_file(model)
     return builtin(model)
@@ -175,6 +182,14 @@ def derive(model: str | None, wrt: tuple[str, ...] | None, out: str | None, **ne
     from .files import write_file
 
     write_file(out, content)
+
+
+def _standard_input() -> str:
+    content = sys.stdin.buffer.read(INPUT_BYTES)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BuildError(f"the standard input is not a text: byte {error.start} is not UTF-8") from error
 
 
 _Forms = dict[str, Callable[[], str]]
@@ -231,7 +246,7 @@ def generate(
     with progress("Deriving and writing kernels"):
         system = _system(model, network_options)
         sources = pipeline.render(system, name=name, targets=targets, dtype=dtype, wrt=wrt, with_test=with_test)
-        checking = None if no_check else _Checking(sources, tensors=QUICK_TENSORS)
+        checking = None if no_check else _Checking(sources, secrets.randbits(32), samples=1, tensors=QUICK_TENSORS)
         paper = pipeline.derivation_text(system, wrt)
         made = pipeline.write(sources, out, derivation=paper)
     describe(made)
@@ -246,20 +261,20 @@ def generate(
 class _Checking:
     """A check of rendered sources; the C is compiled while Python goes on."""
 
-    def __init__(self, sources: Sources, samples: int = 1, seed: int | None = None, tensors: int | None = None) -> None:
-        self._sources, self._options = sources, {"samples": samples, "seed": seed, "tensors": tensors}
+    def __init__(self, sources: Sources, seed: int, samples: int, tensors: int | None = None) -> None:
+        self._sources = sources
+        self._options = {"seed": seed, "samples": samples, "tensors": tensors}
         if "c" in sources.texts:
             threading.Thread(target=self._build, daemon=True).start()
 
     def _build(self) -> None:
-        from .build import find_compiler, shared_object
+        from .build import find_compiler
+        from .load import built
 
         # the same build is asked for again, and waited for, where its result or its error is wanted
         with suppress(BuildError):
             if find_compiler() is not None:
-                name = self._sources.program.name
-                texts = self._sources.texts["c"]
-                shared_object(name, {f: t for f, t in texts.items() if f in (f"{name}.c", f"{name}.h")})
+                built(self._sources.program.name, self._sources.texts["c"])
 
     def reports(self) -> list[Report]:
         """One report for each target that can run here; C is also held against NumPy."""
@@ -274,7 +289,7 @@ def _checked(kernels: dict[str, Kernels], **options: Any) -> list[Report]:
 
     # "c" may have become "numpy" where there is no compiler
     found = {k.target: k for k in kernels.values()}
-    return [check(k, **options, peer=found.get("numpy") if target == "c" else None) for target, k in found.items()]
+    return [check(k, peer=found.get("numpy") if t == "c" else None, **options) for t, k in found.items()]
 
 
 @program.command(epilog="Example: chainrule check digits.eq --dtype float32,float64")
@@ -298,6 +313,7 @@ def check(
     Every gradient is compared with the five-point rule and with high-precision differences of the
     formulas, at random points; C is compared with NumPy. The exit status is 1 where one is wrong.
     """
+    seed = secrets.randbits(32) if seed is None else seed  # one for all targets and dtypes
     with progress("Checking"):
         if model is not None and Path(model).is_dir():
             reports = _folder_reports(Path(model), targets, dtypes, wrt, samples, seed)
@@ -308,7 +324,7 @@ def check(
             wanted = dtypes or ("float64", "float32")
             # the name of a file may not be a name for code, and nothing is written here
             facts: dict[str, Any] = {"name": "model", "targets": targets or ("numpy", "c"), "wrt": wrt}
-            checks = [_Checking(pipeline.render(system, dtype=d, **facts), samples, seed) for d in wanted]
+            checks = [_Checking(pipeline.render(system, dtype=d, **facts), seed, samples) for d in wanted]
             reports = [report for one in checks for report in one.reports()]
     if not verdict(reports):
         raise click.exceptions.Exit(1)
@@ -320,7 +336,7 @@ def _folder_reports(
     dtypes: tuple[str, ...] | None,
     wrt: tuple[str, ...] | None,
     samples: int,
-    seed: int | None,
+    seed: int,
 ) -> list[Report]:
     from .load import MODULE, load
     from .manifest import read_manifest

@@ -27,7 +27,7 @@ from .manifest import Manifest, read_manifest
 if TYPE_CHECKING:
     from chainrule.symbolic.system import System
 
-__all__ = ["MODULE", "TARGETS", "Kernels", "check_request", "kernels_from_texts", "load"]
+__all__ = ["MODULE", "TARGETS", "Kernels", "built", "check_request", "kernels_from_texts", "load"]
 
 TARGETS = ("c", "numpy")
 MODULE = "__init__.py"
@@ -137,6 +137,11 @@ def kernels_from_texts(texts: Mapping[str, str], target: str, **facts: Any) -> K
     return Kernels(namespace, target=actual, **facts)
 
 
+def built(name: str, texts: Mapping[str, str]) -> Path:
+    """The shared object of a model's C among its file texts; raises BuildError as `shared_object` does."""
+    return shared_object(name, {file: texts[file] for file in (f"{name}.c", f"{name}.h")})
+
+
 def check_request(target: str, threads: int) -> None:
     """Raise BuildError for a target or a number of threads that there is not."""
     if target not in TARGETS:
@@ -215,5 +220,4 @@ def _attach(module: ModuleType, name: str, texts: Mapping[str, str], target: str
         return module, "numpy"
     from .backends.c_calling import attach
 
-    sources = {file: text for file, text in texts.items() if file in (f"{name}.c", f"{name}.h")}
-    return attach(module, shared_object(name, sources)), target
+    return attach(module, built(name, texts)), target

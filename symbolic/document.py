@@ -145,7 +145,7 @@ class _Parser:
         return self.tokens[self.at]
 
     def fail(self, expected: str) -> DocumentError:
-        found = self.next.text if self.next.kind == "end" else repr(self.next.text)
+        found = self.next.text if self.next.kind == "end" else f"'{self.next.text}'"
         return _error(f"expected {expected}, found {found}", self.text, self.next.start, self.file)
 
     def take(self, text: str) -> bool:
@@ -156,7 +156,7 @@ class _Parser:
 
     def expect(self, text: str) -> None:
         if not self.take(text):
-            raise self.fail(repr(text))
+            raise self.fail(f"'{text}'")
 
     def nested(self, parse: Callable[[], Formula]) -> Formula:
         self.depth += 1
@@ -198,8 +198,9 @@ class _Parser:
         for kind in ("sum", "prod"):
             if self.take(f"\\{kind}"):
                 return self.nested(lambda kind=kind: self.big(kind))  # type: ignore[misc]
+        grouped = self.next.text == "("
         base = self.atom()
-        if isinstance(base, Symbol | Indexed) or not self.take("^"):
+        if (isinstance(base, Symbol | Indexed) and not grouped) or not self.take("^"):
             return base
         return Power(base, self.script_value())
 

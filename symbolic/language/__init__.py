@@ -23,7 +23,7 @@ from ..names import name_problem
 from ..system import FunctionDefinition, System
 from .elaborate import elaborate
 from .functions import elementwise
-from .source import MAX_TEXT, Code, Source, statements
+from .source import MAX_TEXT, Code, Source, split
 from .statements import size_of
 
 __all__ = ["model_name", "parse", "parse_file", "parse_function", "parse_size"]
@@ -93,7 +93,7 @@ def parse_size(text: str) -> Expr:
 
 def _one_line(text: str, file: str) -> Code:
     source = Source(text, file)
-    found = list(statements(source))
+    found = list(split(source))
     if len(found) != 1:
         raise source.error(f"expected one formula, found {len(found)}", 0)
     return found[0]

@@ -11,8 +11,9 @@ from sympy import Expr, Symbol
 from ..expressions import Range
 from ..names import closest
 from ..system import COST, Equation, FunctionDefinition, Role, System, Tensor
+from .drafts import Draft, Names, Variable
 from .functions import FunctionTable
-from .indexed import Draft, Names, Variable, draft
+from .indexed import draft
 from .shapes import Shapes, infer
 from .source import Source
 from .statements import Declaration, EquationText, FunctionText, IndexBound, OutputName, Statement, read

@@ -7,86 +7,24 @@ which `shapes` replaces once it has seen every use.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import TypeAlias
 
 import sympy as sp
-from sympy import Dummy, Expr, Integer, Symbol
+from sympy import Dummy, Expr, Integer
 
 from .. import catalogue
 from ..expressions import Access, Range, Reduction, Where, index
 from ..names import closest, name_problem
+from .drafts import Draft, Names, Use, Variable
 from .formula import Formula, Functions
 from .source import Code
-from .statements import MAX_INTEGER, MAX_SIZE_NODES, EquationText
+from .statements import MAX_INTEGER, MAX_SIZE_NODES, EquationText, elements
 
-__all__ = ["Draft", "IndexedFormula", "Names", "Use", "Variable", "draft", "shown"]
+__all__ = ["IndexedFormula", "draft"]
 
-
-@dataclass(frozen=True)
-class Names:
-    """The names of a model: the rank of each tensor (None where it is not known), and the sizes."""
-
-    ranks: Mapping[str, int]
-    sizes: Mapping[str, Symbol]
-
-
-@dataclass(frozen=True)
-class Variable:
-    """An index of one equation: its symbol, placeholders for its bounds, and where it stands."""
-
-    symbol: Dummy
-    lower: Dummy
-    upper: Dummy
-    node: ast.expr
-    code: Code
-    bound: bool
-
-    @property
-    def name(self) -> str:
-        return str(self.symbol.name)
-
-    @property
-    def placeholder(self) -> Range:
-        """The range with the placeholders as its bounds."""
-        return Range(self.symbol, self.lower, self.upper)
-
-
-@dataclass(frozen=True)
-class Use:
-    """One subscript of one access: `guards` are the affine expressions known to be >= 0 where it is read."""
-
-    tensor: str
-    axis: int
-    subscript: Expr
-    guards: tuple[Expr, ...]
-    node: ast.expr
-    access: ast.expr
-    code: Code
-
-    @property
-    def written(self) -> str:
-        """The access as the user wrote it."""
-        return self.code.written(self.access)
-
-
-@dataclass(frozen=True)
-class Draft:
-    """An equation whose ranges are still placeholders; `guards` are the conditions of each bound index's reduction."""
-
-    text: EquationText
-    subscripts: tuple[Variable | int, ...]
-    value: Expr
-    variables: tuple[Variable, ...]
-    uses: tuple[Use, ...]
-    reads: tuple[str, ...]
-    guards: Mapping[Variable, tuple[Expr, ...]]
-
-
-def shown(expression: Expr) -> str:
-    """The expression with its indices by the names that the user gave them."""
-    return str(expression.xreplace({s: Symbol(s.name) for s in expression.free_symbols}))
+_Reducer: TypeAlias = Callable[[Expr, list[Range], list[Expr]], Expr]
 
 
 def draft(text: EquationText, functions: Functions, names: Names) -> Draft:
@@ -94,8 +32,8 @@ def draft(text: EquationText, functions: Functions, names: Names) -> Draft:
     formula = IndexedFormula(text.body, functions, names)
     subscripts: list[Variable | int] = []
     for subscript, node in zip(text.subscripts, text.nodes, strict=True):
-        is_index = isinstance(subscript, str)
-        subscripts.append(formula.variable(subscript, node, text.code) if is_index else subscript)  # type: ignore[arg-type]
+        made = formula.variable(subscript, node, text.code) if isinstance(subscript, str) else subscript
+        subscripts.append(made)
     formula.left = tuple(s for s in subscripts if isinstance(s, Variable))
     value = formula.read()
     return Draft(
@@ -158,7 +96,7 @@ class IndexedFormula(Formula):
                 raise self.code.error(f"{name!r} has no elements", node, "only tensors take subscripts")
             hint = closest(name, self.names.ranks) or f"declare it, data {name}[…] or parameter {name}[…], or define it"
             raise self.code.error(f"unknown tensor {name!r}", node, hint)
-        return self._access(node, name, _elements(node.slice))
+        return self._access(node, name, elements(node.slice))
 
     def _access(self, node: ast.expr, name: str, subscripts: tuple[ast.expr, ...]) -> Access:
         rank = self.names.ranks[name]
@@ -357,15 +295,11 @@ class IndexedFormula(Formula):
         return self._form(node, catalogue.softmax, value, variable.symbol, variable.placeholder, guards)
 
 
-def _elements(node: ast.expr) -> tuple[ast.expr, ...]:
-    return tuple(node.elts) if isinstance(node, ast.Tuple) else (node,)
-
-
 def _index_list(head: ast.Subscript) -> tuple[list[ast.expr], list[ast.expr]]:
     """The indices of `sum[i, j : condition]` and its conditions, which Python reads as slices."""
     indices: list[ast.expr] = []
     conditions: list[ast.expr] = []
-    for element in _elements(head.slice):
+    for element in elements(head.slice):
         if isinstance(element, ast.Slice) and element.lower and element.upper and not element.step:
             indices.append(element.lower)
             conditions.append(element.upper)
@@ -384,7 +318,7 @@ _OPPOSITE: dict[type[ast.cmpop], type[ast.cmpop]] = {
 }
 
 
-def _plain(kind: str):  # type: ignore[no-untyped-def]
+def _plain(kind: str) -> _Reducer:
     return lambda body, ranges, guards: Reduction(kind, body, ranges, guards)
 
 
@@ -401,4 +335,8 @@ def _logsumexp(body: Expr, ranges: list[Range], guards: list[Expr]) -> Expr:
     return sp.log(Reduction("sum", sp.exp(body), ranges, guards))
 
 
-_REDUCE = {**{kind: _plain(kind) for kind in ("sum", "prod", "max", "min")}, "mean": _mean, "logsumexp": _logsumexp}
+_REDUCE: dict[str, _Reducer] = {
+    **{kind: _plain(kind) for kind in ("sum", "prod", "max", "min")},
+    "mean": _mean,
+    "logsumexp": _logsumexp,
+}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sympy import Expr, Integer
 
-from .indexed import Draft, Use, Variable, shown
+from .drafts import Draft, Use, Variable, shown
 
 __all__ = ["Layout", "layout"]
 

@@ -17,7 +17,7 @@ from sympy import Dummy, Expr, Integer
 from ..affine import lower_bounds, nonnegative, upper_bounds
 from ..errors import Position
 from ..expressions import Range
-from .indexed import Draft, Use, Variable
+from .drafts import Draft, Use, Variable
 from .recurrences import Layout, layout
 from .statements import IndexBound
 

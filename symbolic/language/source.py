@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ..errors import FormulaError, Position
 
-__all__ = ["Code", "Source", "statements"]
+__all__ = ["Code", "Source", "split"]
 
 MAX_TEXT = 65_536
 MAX_STATEMENT = 4_096
@@ -119,7 +119,7 @@ class Code:
         return root
 
 
-def statements(source: Source) -> Iterator[Code]:
+def split(source: Source) -> Iterator[Code]:
     """The statements of a text, comments removed; a FormulaError for a character or bracket out of place."""
     if len(source.text) > MAX_TEXT:
         hint = "split the model into several files"
@@ -218,17 +218,18 @@ def _near(text: str, column: int) -> str:
 
 
 def _check_nodes(code: Code, root: ast.expr) -> None:
-    count, pending = 0, [(root, 1)]
+    count = 0
+    pending: list[tuple[ast.AST, int]] = [(root, 1)]
     while pending:
         node, depth = pending.pop()
         count += 1
         if count > MAX_NODES or depth > MAX_DEPTH:
             raise code.error("this formula is too large", 0, "split it into several equations")
         _check_node(code, node)
-        pending.extend((child, depth + 1) for child in ast.iter_child_nodes(node))  # type: ignore[misc]
+        pending.extend((child, depth + 1) for child in ast.iter_child_nodes(node))
 
 
-def _check_node(code: Code, node: ast.expr) -> None:
+def _check_node(code: Code, node: ast.AST) -> None:
     if isinstance(node, ast.BinOp) and not isinstance(node.op, _ALLOWED):
         between = code.text[node.left.end_col_offset : node.right.col_offset]
         column = (node.left.end_col_offset or 0) + max(between.find("^"), 0)
@@ -240,7 +241,7 @@ def _check_node(code: Code, node: ast.expr) -> None:
     if isinstance(node, ast.Constant) and (isinstance(node.value, bool) or not isinstance(node.value, int | float)):
         raise code.error(f"{code.written(node)} is not a number", node)
     if not isinstance(node, _ALLOWED):
-        at = node if hasattr(node, "col_offset") else 0
+        at = node if isinstance(node, ast.expr) else 0
         hint = "use names, numbers, + - * / **, comparisons, sums and function calls"
         raise code.error(f"{_KINDS.get(type(node), 'this construct')} is not part of the language", at, hint)
 

@@ -12,7 +12,7 @@ from sympy import Expr, Integer
 
 from ..expressions import size
 from ..names import STATEMENT_WORDS, name_problem
-from .source import Code, Source, statements
+from .source import Code, Source, split
 
 __all__ = [
     "Declaration",
@@ -21,6 +21,7 @@ __all__ = [
     "IndexBound",
     "OutputName",
     "Statement",
+    "elements",
     "read",
     "size_of",
 ]
@@ -68,7 +69,7 @@ class EquationText:
     @property
     def nodes(self) -> tuple[ast.expr, ...]:
         """The trees of the left side's subscripts."""
-        return _elements(self.node.slice) if isinstance(self.node, ast.Subscript) else ()
+        return elements(self.node.slice) if isinstance(self.node, ast.Subscript) else ()
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ Statement = Declaration | FunctionText | EquationText | IndexBound | OutputName
 
 def read(source: Source) -> list[Statement]:
     """Every statement of the text, in order."""
-    return [s for code in statements(source) for s in _read(code)]
+    return [s for code in split(source) for s in _read(code)]
 
 
 def _read(code: Code) -> Iterator[Statement]:
@@ -109,7 +110,8 @@ def _read(code: Code) -> Iterator[Statement]:
         yield _definition(code)
 
 
-def _elements(node: ast.expr) -> tuple[ast.expr, ...]:
+def elements(node: ast.expr) -> tuple[ast.expr, ...]:
+    """The parts of a list with commas; the node itself where there is no comma."""
     return tuple(node.elts) if isinstance(node, ast.Tuple) else (node,)
 
 
@@ -127,9 +129,9 @@ def _declarations(kind: str, code: Code) -> Iterator[Declaration]:
     if equals:
         message = f"a {kind} declaration gives a shape, not a value"
         raise code.error(message, equals.start(), f"write {kind} w[n, m], and the equation on a line of its own")
-    for item in _elements(code.tree()):
+    for item in elements(code.tree()):
         if isinstance(item, ast.Subscript):
-            sizes = _elements(item.slice)
+            sizes = elements(item.slice)
             if len(sizes) > MAX_RANK:
                 raise code.error(f"a tensor of {len(sizes)} axes: at most {MAX_RANK} are allowed", item)
             shape = tuple(size_of(code, node) for node in sizes)
@@ -147,7 +149,7 @@ def _parameter(code: Code) -> Iterator[Declaration]:
 
 
 def _index(code: Code) -> Iterator[IndexBound]:
-    for item in _elements(code.tree()):
+    for item in elements(code.tree()):
         if not (isinstance(item, ast.Compare) and len(item.ops) == 1 and isinstance(item.ops[0], ast.Lt | ast.LtE)):
             raise code.error("expected the range of an index", item, "write index p < 10, or index p < m - r + 1")
         extent = size_of(code, item.comparators[0], positive=isinstance(item.ops[0], ast.Lt))
@@ -157,7 +159,7 @@ def _index(code: Code) -> Iterator[IndexBound]:
 
 
 def _output(code: Code) -> Iterator[OutputName]:
-    for item in _elements(code.tree()):
+    for item in elements(code.tree()):
         if isinstance(item, ast.Subscript):
             raise code.error("an output is named without its indices", item, f"write output {code.written(item.value)}")
         yield OutputName(_named(code, item, "an output"), code, item)
@@ -209,11 +211,11 @@ def _function(code: Code, node: ast.Call, body: Code) -> FunctionText:
 
 
 def _subscripts(code: Code, node: ast.Subscript) -> tuple[str | int, ...]:
-    elements = _elements(node.slice)
-    if len(elements) > MAX_RANK:
-        raise code.error(f"a tensor of {len(elements)} axes: at most {MAX_RANK} are allowed", node)
+    nodes = elements(node.slice)
+    if len(nodes) > MAX_RANK:
+        raise code.error(f"a tensor of {len(nodes)} axes: at most {MAX_RANK} are allowed", node)
     found: list[str | int] = []
-    for element in elements:
+    for element in nodes:
         if isinstance(element, ast.Constant) and isinstance(element.value, int):
             found.append(int(_integer(code, element)))
         elif isinstance(element, ast.Name):

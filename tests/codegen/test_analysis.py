@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 import sympy as sp
-from chainrule.codegen.analysis import operations, workspace
-from chainrule.codegen.ir import BATCH
-from chainrule.symbolic.expressions import Access, size
 from sample_programs import documented
 from sympy import Integer
+
+from chainrule.codegen.analysis import operations, workspace
+from chainrule.codegen.ir import BATCH, Map, Scan
+from chainrule.symbolic.expressions import Access, Call, Range, index, size
+from chainrule.symbolic.system import FunctionDefinition
 
 M, N = size("m"), size("n")
 
@@ -34,6 +36,13 @@ def test_workspace_of_the_documented_layer(dtype: str, width: int) -> None:
     assert sp.expand(workspace(documented(dtype)) - width * (BATCH * N + 1)) == 0
 
 
+def test_a_scan_counts_its_statements_at_every_step() -> None:
+    kernel = documented().kernel("forward")
+    steps = Range(index("t"), Integer(0), size("T") - 1)
+    scanned = replace(kernel, statements=(Scan(steps, False, kernel.statements),))
+    assert sp.expand(operations(scanned).per_sample - size("T") * operations(kernel).per_sample) == 0
+
+
 def test_workspace_is_the_greatest_of_the_kernels() -> None:
     program = documented()
     alone = replace(program, kernels=(program.kernel("forward"),))
@@ -42,10 +51,6 @@ def test_workspace_is_the_greatest_of_the_kernels() -> None:
 
 
 def test_a_call_counts_its_formula() -> None:
-    from chainrule.codegen.ir import Map
-    from chainrule.symbolic.expressions import Call
-    from chainrule.symbolic.system import FunctionDefinition
-
     program = documented()
     kernel = program.kernel("forward")
     z = sp.Symbol("z", real=True)

@@ -129,6 +129,21 @@ def test_derive_to_the_terminal_and_from_the_standard_input(model: Path) -> None
     assert run("derive", "-", text=MODEL).stdout.splitlines()[2:] == shown.splitlines()[2:]
 
 
+def test_an_input_that_is_no_text() -> None:
+    result = CliRunner().invoke(cli.program, ["derive", "-"], input=b"\xff\xfe")
+    assert result.exit_code == 2
+    assert "byte 0 is not UTF-8" in result.stderr
+
+
+def test_a_model_without_a_cost(tmp_path: Path) -> None:
+    (tmp_path / "part.eq").write_text("data x[m]\nparameter w[n, m]\na[j] = tanh(sum[k](w[j, k]*x[k]))\n")
+    out = run("generate", tmp_path / "part.eq", "-o", tmp_path).stdout
+    assert "kernels forward, vjp" in out
+    assert ["a", "cotangent", "batch", "×", "n"] in [line.split() for line in out.splitlines()]
+    assert "check  passed" in out
+    assert "check  passed" in run("check", tmp_path / "part").stdout
+
+
 def test_derive_the_document(tmp_path: Path) -> None:
     out = tmp_path / "out.md"
     run("derive", "documented", "-o", out)
@@ -250,6 +265,12 @@ def test_a_real_run_from_another_folder(tmp_path: Path) -> None:
     assert alone.stdout.strip() == "set()"
     checked = command("check", "out/documented", cwd=tmp_path)
     assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_an_output_without_the_letters_shows_question_marks() -> None:
+    shown = command("derive", "documented", env={**os.environ, "PYTHONIOENCODING": "latin-1"}, encoding="latin-1")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "?" in shown.stdout
 
 
 def test_a_real_run_that_fails(tmp_path: Path) -> None:

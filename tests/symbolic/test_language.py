@@ -8,9 +8,11 @@ import pytest
 import sympy as sp
 from sympy import Integer, Rational
 
+from chainrule.symbolic import catalogue
 from chainrule.symbolic.errors import FormulaError
 from chainrule.symbolic.expressions import Access, Call, Maximum, Range, Reduction, Where, alpha_key, index, size
-from chainrule.symbolic.language import parse, parse_file, parse_function, parse_size
+from chainrule.symbolic.language import functions, parse, parse_file, parse_function, parse_size, source, statements
+from chainrule.symbolic.language.formula import MATHEMATICS
 from chainrule.symbolic.models import builtin, builtin_names
 from chainrule.symbolic.system import FunctionDefinition, Role, System
 
@@ -217,7 +219,7 @@ class TestMeaning:
     def test_abs_keeps_to_real_numbers(self) -> None:
         system = parse("data x\na = abs(x)\nb = abs(log(x))")
         assert value(system, "a") == sp.Abs(Access("x"))
-        assert not value(system, "b").has(sp.conjugate, sp.INDEX_I)
+        assert not value(system, "b").has(sp.conjugate, sp.I)
 
     def test_what_differs_from_sample_to_sample(self) -> None:
         system = parse("data x\nparameter w, lam\nl2 = lam*w**2\np = w*x\ncost = l2\noutput p, l2")
@@ -388,6 +390,14 @@ ERRORS = [
     (D + "z[j] = y[j] + y[j + 1]", 3, 17, "y[j + 1] may leave its tensor: axis 1 of y has n elements", "guard it"),
     (D + "z[j] = x[j - 1]", 3, 10, "'j' would have to start at 1", "where(j >= 1"),
     (D + "z[j] = y[j] + x[1]", 3, 17, "x[1] may leave its tensor", ""),
+    (
+        D + "index k < n\nz = sum[k](y[k - 1])",
+        4,
+        14,
+        "y[k - 1] may leave its tensor: axis 1 of y has n elements, k runs",
+        "",
+    ),
+    (D + "index j < n\nz[j] = where(j >= 1, softmax[j](y[j - 1]), 0)", 4, 35, "y[j - 1] may leave its tensor", ""),
     (D + "z = softmax(x[0])", 3, 5, "softmax finds no index of the left side", "softmax[k]"),
     (D + "h[t] = h[t - 1] + x[t]", 3, 1, "a cycle of equations: h -> h", "base case"),
     (D + "h[0] = 0\nh[t] = h[t] + x[t]", 4, 10, "h[t] is read before it is defined", "h[t - 1]"),
@@ -471,3 +481,37 @@ def test_parse_function_gives_its_helpers_first() -> None:
     assert (first.name, last.name) == ("sigmoid", "swish")
     (z,) = last.parameters
     assert last.body == z * Call("sigmoid", (0,), z)
+
+
+def examples(project: Path, fence: str) -> list[str]:
+    text = (project / "docs" / "language.md").read_text(encoding="utf-8")
+    return [block.partition("```")[0] for block in text.split(f"```{fence}\n")[1:]]
+
+
+class TestDocumentation:
+    def test_every_example_is_a_model(self, project: Path) -> None:
+        models = examples(project, "eq")
+        assert len(models) >= 10
+        for text in models:
+            assert parse(text, file="docs/language.md").equations
+
+    def test_the_comments_on_ranges_are_right(self, project: Path) -> None:
+        valid, strided = (parse(t) for t in examples(project, "eq") if t.rstrip().endswith(("r + 1", "p < P")))
+        assert shape(valid, "y") == ("m - r + 1",)
+        assert shape(strided, "y") == ("P",)
+
+    def test_the_error_shown_is_the_error_raised(self, project: Path) -> None:
+        (shown,) = examples(project, "text")
+        text = "# one layer\ndata x[m]\nparameter w[n, m]\nz[j] = sum[k](w[k, j] * x[k])"
+        assert str(fault(text, file="dense.eq")).strip() == shown.strip()
+
+    def test_the_limits_stated_are_the_limits(self, project: Path) -> None:
+        section = (project / "docs" / "language.md").read_text(encoding="utf-8").partition("## Limits")[2]
+        limits = (source.MAX_TEXT, source.MAX_STATEMENT, source.MAX_BRACKETS, source.MAX_NODES, source.MAX_DIGITS)
+        for limit in (*limits, functions.MAX_EXPANDED, functions.MAX_DEPTH, statements.MAX_RANK):
+            assert f" {limit:,}" in section.replace("\n", " "), limit
+
+    def test_every_function_named_exists(self, project: Path) -> None:
+        text = (project / "docs" / "language.md").read_text(encoding="utf-8")
+        for name in (*MATHEMATICS, *catalogue.names()):
+            assert name in text, name

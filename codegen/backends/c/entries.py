@@ -14,7 +14,7 @@ from . import sizes
 from .body import Body
 from .functions import with_sizes_inlined
 from .interface import EntryPoint, Interface, Struct, is_cost, prototype, tensor_of
-from .names import Names, member
+from .names import Names
 
 __all__ = ["EntryText", "entry_text"]
 
@@ -51,7 +51,7 @@ class _Arrays:
             if buffer.kind is Kind.OUTPUT and is_cost(buffer):
                 self.names[buffer.name] = face.own("cost")
                 continue
-            self.names[buffer.name] = names.claim(member(buffer.name))
+            self.names[buffer.name] = names.claim(buffer.name)
             struct = self._struct(buffer)
             if struct is not None:
                 word = {"parameters": "p", "cotangents": "c", "outputs": "out", "gradients": "g"}[struct[0]]

@@ -12,7 +12,7 @@ from chainrule.symbolic.expressions import Access, Call, walk
 from chainrule.symbolic.system import FunctionDefinition
 
 from .formula import comment, expression_text
-from .names import Names, member
+from .names import Names
 from .scalar import ScalarPrinter
 
 __all__ = ["FunctionTable", "with_sizes_inlined"]
@@ -52,7 +52,7 @@ class FunctionTable:
         if function is None or formula is None:
             raise LoweringError(f"the function {call.name!r} has no formula: a kernel cannot call it")
         inner = Names()
-        values = {p: inner.claim(member(p.name)) for p in function.parameters}
+        values = {p: inner.claim(p.name) for p in function.parameters}
         printer = ScalarPrinter(self._real, {}, _no_access, self.name, self._used, values)
         primes = "'" * sum(call.orders)
         shown = f"{call.name}{primes}({', '.join(p.name for p in function.parameters)}) = {expression_text(formula)}"

@@ -169,7 +169,7 @@ def interface(program: Program) -> Interface:
     scope = Names()
     names = {str(s): scope.claim(str(s)) for s in (BATCH, *program.sizes)}
     for argument in program.data:
-        names[f"data {argument.name}"] = scope.claim(member(argument.name))
+        names[f"data {argument.name}"] = scope.claim(argument.name)
     for own in ("p", "c", "out", "g", "cost", "workspace", "bytes"):
         names[f"own {own}"] = scope.claim(own)
     for kernel in program.kernels:

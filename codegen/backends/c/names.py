@@ -69,6 +69,7 @@ class Names:
 
     def claim(self, wanted: str) -> str:
         """A name that nothing else in this scope has: `wanted`, else `wanted2`, `wanted3`, …"""
+        wanted = re.sub("_+", "_", wanted).rstrip("_")  # what lowering adds to tell temporaries apart
         base = f"{wanted}_" if _checked(wanted)[-1].isdigit() else wanted
         name, number = wanted, 2
         while name in self._taken:

@@ -16,8 +16,8 @@ from .interface import Interface, prototype
 
 __all__ = ["fill", "render_header", "render_source", "size_parameters"]
 
-TILE_ROWS, WIDE_VECTORS, NARROW_VECTORS = 6, 4, 2
-"""The register tile: 6 rows of 4 vectors of 512 bits, or of 2 shorter ones (16 registers)."""
+WIDE, NARROW = {"rows": 8, "vectors": 3}, {"rows": 6, "vectors": 2}
+"""The register tile with vectors of 512 bits (32 registers), and with shorter ones (16 registers)."""
 CHUNK_BYTES = 160 * 1024
 """Packed panels in use at a time: they share the second-level cache with the rest."""
 
@@ -139,9 +139,8 @@ def _products(face: Interface, kinds: set[str]) -> str:
         name=face.program.name,
         real=face.element,
         zero="0.0f" if face.element == "float" else "0.0",
-        tile_rows=TILE_ROWS,
-        wide_vectors=WIDE_VECTORS,
-        narrow_vectors=NARROW_VECTORS,
+        wide=WIDE,
+        narrow=NARROW,
         chunk=CHUNK_BYTES // element,
         broadcasts=[f"((vector){{{', '.join(['s'] * n)}}})" for n in lanes],
         natural="natural" in kinds,

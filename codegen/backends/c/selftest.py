@@ -118,7 +118,7 @@ class _Reference:
         for own in ("in", "at"):
             scope.claim(own)
         functions = FunctionTable(face.program, "double", "reference", scope, used)
-        names = {b.name: scope.claim(member(b.name)) for b in self.kernel.buffers}
+        names = {b.name: scope.claim(b.name) for b in self.kernel.buffers}
         body = Body(self.kernel, "double", face.size_env, names, scope, functions.name, used, products=False).emit()
         lines = [f"const size_t {s} = at->{s};" for s in face.sizes] + [f"(void){s};" for s in face.sizes]
         owners: dict[str, str] = {}

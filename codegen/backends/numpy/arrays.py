@@ -9,7 +9,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from chainrule.codegen.ir import Buffer, Contract, Kernel, Kind, Map, Reduce, Statement
+from sympy import Dummy, Integer
+
+from chainrule.codegen.ir import Buffer, Contract, Kernel, Kind, Map, Reduce, Scan, Statement, format_statement
+from chainrule.symbolic.errors import LoweringError
 
 from .elementwise import Elementwise, Loops
 from .sums import loop_order, reduction
@@ -28,6 +31,7 @@ class Arrays:
     """
 
     kernel: Kernel
+    statements: tuple[Statement, ...]
     prepared: tuple[Value, ...]
     steps: tuple[tuple[int, Value], ...]
     results: dict[str, Value]
@@ -37,12 +41,13 @@ class Arrays:
 def arrays(kernel: Kernel) -> Arrays:
     """The values of a kernel. Raises LoweringError, naming the formula, for one that NumPy cannot compute."""
     graph = Graph()
-    reads = Counter(a.name for s in kernel.statements for a in s.reads())
+    reads = Counter(a.name for s in kernel.flat for a in s.reads())
     buffers = {b.name: graph.given(b.name, b.shape).whole for b in kernel.arguments}
     results: dict[str, Value] = {}
     names: dict[int, str] = {}
     shared: set[int] = set()
-    for number, statement in enumerate(kernel.statements):
+    statements = tuple(_plain(s) for s in kernel.statements)
+    for number, statement in enumerate(statements):
         graph.section = number
         buffer = kernel.buffer(statement.out.name)
         operand = graph.number(_statement(graph, statement, kernel, buffers, frozenset(shared)))
@@ -57,7 +62,16 @@ def arrays(kernel: Kernel) -> Arrays:
     wanted = _needed(results)
     prepared = tuple(v for v in graph.values if v.number in wanted and v.static)
     steps = tuple((graph.sections[v.number], v) for v in graph.values if v.number in wanted and _computed(v))
-    return Arrays(kernel, prepared, steps, results, names)
+    return Arrays(kernel, statements, prepared, steps, results, names)
+
+
+def _plain(statement: Statement | Scan) -> Statement:
+    """The statement, where it is of a form that this backend writes; LoweringError for any other."""
+    if isinstance(statement, (Map, Reduce, Contract)) and statement.whole and not statement.when:
+        plain = all(isinstance(i, (Dummy, Integer)) for a in statement.reads() for i in a.indices)
+        if plain and not getattr(statement, "guards", ()):
+            return statement
+    raise LoweringError(f"no NumPy form yet: {format_statement(statement)}")
 
 
 def _computed(value: Value) -> bool:
@@ -69,8 +83,7 @@ def _statement(
 ) -> Operand:
     if isinstance(statement, Map):
         return Elementwise(graph, buffers, kernel.functions, Loops(statement.ranges)).build(statement.body)
-    if not isinstance(statement, (Reduce, Contract)):
-        raise TypeError(f"unknown statement {statement!r}")
+    assert isinstance(statement, (Reduce, Contract))
     loops = Loops(loop_order(statement))
     return reduction(graph, Elementwise(graph, buffers, kernel.functions, loops), statement, loops, shared)
 

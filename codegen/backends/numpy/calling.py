@@ -105,12 +105,15 @@ class Calling:
         """Public name → buffer of what the kernel returns besides the cost."""
         buffers = [kernel.buffer(name) for name in kernel.results if name != COST]
         names = {"forward": self.program.outputs, "cost": ()}.get(kernel.entry, self.program.wrt)
-        return dict(zip(names, buffers, strict=True))
+        named = dict(zip(names, buffers, strict=True))
+        for name, buffer in named.items():
+            if (buffer.adjoint_of or name) != name:
+                raise ValueError(f"{kernel.entry} returns the gradient of {buffer.adjoint_of} in the place of {name}'s")
+        return named
 
     def reads(self, kernel: Kernel, *kinds: Kind) -> list[str]:
-        """Public names of the kernel's own arguments of those kinds, in the program's order."""
-        read = {_public(b) for b in kernel.arguments if b.kind in kinds}
-        return [n for n in self.arguments if n in read]
+        """Public names of the kernel's own arguments of those kinds, in the order in which its function has them."""
+        return [_public(b) for b in kernel.arguments if b.kind in kinds]
 
     # --- signatures
 
@@ -177,7 +180,8 @@ class Calling:
             *([""] if names else []),
             *self.documented(names),
         ]
-        return Function("bind", signature, "A Plan for one batch size.", tuple(details), f"_bind(batch, {{{given}}}{known})")
+        result = f"_bind(batch, {{{given}}}{known})"
+        return Function("bind", signature, "A Plan for one batch size.", tuple(details), result)
 
     def methods(self) -> list[Function]:
         """The plan's methods: a call runs the gradients (or vjp) kernel."""

@@ -1,7 +1,7 @@
 """Sums of products as BLAS calls: which operand comes first, which is transposed, which axes are merged.
 
-A plan is tried in this order: one matrix product (`dot`), a stack of them (`matmul`), products of
-rows (`vecdot`), and Einstein summation for whatever is left.
+A plan is tried in this order: one matrix product (`dot`), a stack of them (`matmul`), and Einstein
+summation for whatever is left.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Plan:
-    """`call` is "dot", "matmul", "vecdot", "multiply" or "einsum"; `first` is the operand that comes first."""
+    """`call` is "dot", "matmul" or "einsum"; `first` is the number of the operand that comes first."""
 
     call: str
     first: int = 0
@@ -40,14 +40,11 @@ class Plan:
 def plan(value: Value) -> Plan:
     """The best call for a sum of products of two operands."""
     reduced = set(range(value.rank, value.rank + _count(value)))
-    if not reduced:
-        return Plan("multiply")
     labels = [o.axes for o in value.operands]
     if all(reduced <= set(a) for a in labels):
-        for first in (0, 1):
-            found = _dot(value, first, reduced) or _stacked(value, first, reduced)
-            if found is not None:
-                return found
+        found = [p for first in (0, 1) for p in (_dot(value, first, reduced) or _stacked(value, first, reduced),) if p]
+        if found:
+            return min(found, key=lambda p: sum(layout.permute is not None for layout in (p.left, p.right)))
     return Plan("einsum")
 
 
@@ -64,7 +61,9 @@ def _count(value: Value) -> int:
     return count
 
 
-def _split(operand: Operand, own: Sequence[int], reduced: set[int], *, own_first: bool) -> tuple[bool, tuple[int, ...]] | None:
+def _split(
+    operand: Operand, own: Sequence[int], reduced: set[int], *, own_first: bool
+) -> tuple[bool, tuple[int, ...]] | None:
     """Whether the operand has to be transposed so that its own axes come first (or last), and its summed axes."""
     axes = operand.axes
     summed = tuple(a for a in axes if a in reduced)
@@ -115,9 +114,6 @@ def _stacked(value: Value, first: int, reduced: set[int]) -> Plan | None:
     columns = [a for a in range(value.rank) if a in right.axes and a not in stack]
     if stack + rows + columns != list(range(value.rank)) or len(rows) > 1 or len(columns) > 1 or len(reduced) != 1:
         return None
-    if not rows and not columns:
-        straight = left.axes == right.axes == (*stack, *reduced)
-        return Plan("vecdot", first) if straight else None
     one = _permuted(left, [*stack, *rows, *reduced])
     two = _permuted(right, [*stack, *reduced, *columns])
     without_rows, without_columns = "[..., None, :]", "[..., None]"

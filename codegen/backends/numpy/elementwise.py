@@ -106,12 +106,13 @@ class Elementwise:
                 return self._fold(table[e.func], operands, operation)
         if e.func in _COMPARISONS:
             return self._condition(e)
-        raise LoweringError(f"{e.func.__name__} has no NumPy counterpart, in {e}: write it with functions of the catalogue")
+        name = e.func.__name__
+        raise LoweringError(f"{name} has no NumPy counterpart, in {e}: write it with functions of the catalogue")
 
     def _apply(self, name: str, *operands: Operand) -> Operand:
-        if name == "negative" and operands[0].value.detail == ("negative",):
-            (inner,) = operands[0].value.operands
-            return inner.placed(operands[0].axes)
+        if name in ("negative", "absolute") and operands[0].value.detail == ("negative",):
+            inner = operands[0].value.operands[0].placed(operands[0].axes)
+            return inner if name == "negative" else self._apply(name, inner)
         return self._graph.elementwise("ufunc", name, operands, self._extents)
 
     def _fold(self, name: str, operands: list[Operand], operation: str = "ufunc") -> Operand:
@@ -177,10 +178,11 @@ class Elementwise:
             terms.append((negative, self._number(-coefficient * rest if negative else term)))
         terms.sort(key=lambda t: (len(t[1].axes), t[0]))
         if constant != 0:
-            terms.insert(0 if terms[0][0] and not constant.could_extract_minus_sign() else 1, _signed(self._graph, constant))
+            first = terms[0][0] and not constant.could_extract_minus_sign()
+            terms.insert(0 if first else 1, _signed(self._graph, constant))
         if terms[0][0]:
-            first = next((m for m, t in enumerate(terms) if not t[0] and t[1].axes == terms[0][1].axes), 0)
-            terms.insert(0, terms.pop(first))
+            positive = next((m for m, t in enumerate(terms) if not t[0] and t[1].axes == terms[0][1].axes), 0)
+            terms.insert(0, terms.pop(positive))
         negative, total = terms[0]
         for sign, term in terms[1:]:
             if sign == negative:
@@ -220,12 +222,15 @@ class Elementwise:
         numbers = sorted((f for f in factors if not f.value.boolean), key=lambda f: len(f.axes))
         masks = [f for f in factors if f.value.boolean]
         if masks and not numbers and constant == 1:
-            return self._graph.elementwise("ufunc", "logical_and", masks, self._extents, boolean=True) if masks[1:] else masks[0]
+            return reduce(self._both, masks)
         if constant == -1 and numbers:
             return self._apply("negative", self.product(Integer(1), [*numbers, *masks]))
         if constant != 1:
             numbers.insert(min(1, len(numbers)), self._graph.scalar(constant))
         return reduce(lambda u, v: self._apply("multiply", u, v), [*numbers, *masks])
+
+    def _both(self, u: Operand, v: Operand) -> Operand:
+        return self._graph.elementwise("ufunc", "logical_and", [u, v], self._extents, boolean=True)
 
     def _quotient(self, constant: Expr, divisor: Operand) -> Operand:
         if constant == 1:
@@ -298,7 +303,7 @@ def _as_clamp(e: Where) -> tuple[str, Expr, Expr] | None:
 
 
 def read(graph: Graph, source: Operand, indices: Iterable[Expr], axis: Mapping[Expr, int]) -> Operand:
-    """A buffer's element at `indices` (loop symbols or whole numbers): what the buffer is made of, laid over the loops."""
+    """A buffer's element at `indices` (loop symbols or whole numbers): what the buffer is made of, over the loops."""
     subscripts = tuple(indices)
     chosen = [subscripts[a] for a in source.axes]
     value: Value = source.value

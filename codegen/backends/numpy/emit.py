@@ -11,6 +11,7 @@ from sympy import Expr, Symbol
 
 from chainrule.codegen.backends.c.formula import equation_text
 from chainrule.codegen.ir import BATCH, Kernel, Kind
+from chainrule.symbolic.system import COST
 
 from .arrays import Arrays, arrays
 from .contractions import Layout, einsum_subscripts, plan
@@ -51,12 +52,17 @@ class _Emitter:
     def __init__(self, kernel: Arrays, sizes: tuple[Symbol, ...]) -> None:
         self._arrays = kernel
         arguments = kernel.kernel.arguments
-        names = Names([b.name for b in arguments])
+        names = Names()
+        given = {b.name: names.claim(b.name) for b in arguments}
         self._sizes = {s: names.claim(s.name) for s in (BATCH, *sizes)}
-        results = [name for name in kernel.kernel.results if name != "cost"]
+        results = [name for name in kernel.kernel.results if name != COST]
+        self._numbers = {
+            v.number: names.claim(n) for n, v in kernel.results.items() if n != COST and is_host(v)
+        }  # results without axes
         self._memory: Memory = allocate(kernel, names)
-        volatile = frozenset(b.name for b in arguments if b.kind in (Kind.DATA, Kind.COTANGENT))
-        self._scope = Scope(names, self._sizes, self._memory, volatile)
+        self._data = [given[b.name] for b in arguments if b.kind in (Kind.DATA, Kind.COTANGENT)]
+        self._parameters = [given[b.name] for b in arguments if b.kind is Kind.PARAMETER]
+        self._scope = Scope(names, self._sizes, self._memory, given, frozenset(self._data))
         self._results = results
         self._uses = Counter(root(o.value).number for _, v in kernel.steps for o in v.operands)
         self._special: dict[str, None] = {}
@@ -67,27 +73,23 @@ class _Emitter:
             self._prepare(value)
         body: list[str] = []
         shown: object = None
-        statements = self._arrays.kernel.statements
         for number, value in self._arrays.steps:
             lines = self._lines(value)
-            equation = statements[number].equation
+            equation = self._arrays.statements[number].equation
             if lines and equation is not shown:
                 body.extend(_comment(equation_text(equation)))
                 shown = equation
             body.extend(lines)
         body.extend(self._finish())
-        arguments = self._arrays.kernel.arguments
-        data = [b.name for b in arguments if b.kind in (Kind.DATA, Kind.COTANGENT)]
-        parameters = [b.name for b in arguments if b.kind is Kind.PARAMETER]
         unpack = [_unpacked(list(self._sizes.values()), "sizes")]
-        unpack += [_unpacked(parameters, "parameters")] if parameters else []
+        unpack += [_unpacked(self._parameters, "parameters")] if self._parameters else []
         unpack += [_unpacked([self._result_name(r) for r in self._results], "results")] if self._results else []
         return KernelText(
             self._arrays.kernel.entry,
             ", ".join(self._sizes.values()),
             tuple(unpack),
             tuple(self._scope.lines),
-            ", ".join(data),
+            ", ".join(self._data),
             tuple(body),
             tuple(self._special),
         )
@@ -95,13 +97,15 @@ class _Emitter:
     # --- before the step
 
     def _result_name(self, result: str) -> str:
-        array = next((a for a in self._memory.arrays if a.result == result), None)
-        return array.names[-1] if array is not None else result
+        value = self._arrays.results[result]
+        if value.number in self._numbers:
+            return self._numbers[value.number]
+        return next(a for a in self._memory.arrays if a.result == result).names[-1]
 
     def _declarations(self) -> list[str]:
         lines = []
         for array in self._memory.arrays:
-            if array.result == "cost":
+            if array.result == COST:
                 lines.append(f"{' = '.join(array.names)} = empty(())")
             elif array.result is not None:
                 final = self._result_name(array.result)
@@ -120,7 +124,8 @@ class _Emitter:
         wanted = self._arrays.names.get(value.number)
         if value.operation == "indices":
             lower, upper = value.detail
-            assert isinstance(lower, Expr) and isinstance(upper, Expr)
+            assert isinstance(lower, Expr)
+            assert isinstance(upper, Expr)
             bounds = f"{whole_text(lower, self._sizes)}, {whole_text(upper + 1, self._sizes)}"
             text = f"np.arange({bounds}, dtype=DTYPE)"
             wanted = wanted or "index"
@@ -148,8 +153,11 @@ class _Emitter:
         if is_host(value):
             if self._inlined(value):
                 return []
+            if value.number in self._numbers and not self._uses[value.number]:
+                return [f"{self._numbers[value.number]}[...] = {self._host(value)}"]
             name = self._scope.declare(value, self._arrays.names.get(value.number, "total"))
-            return [f"{name} = {self._host(value)}"]
+            copied = [f"{self._numbers[value.number]}[...] = {name}"] if value.number in self._numbers else []
+            return [f"{name} = {self._host(value)}", *copied]
         if value.operation == "sum":
             return [self._sum(value)]
         out = self._scope.name(value)
@@ -186,15 +194,12 @@ class _Emitter:
         if chosen.call == "einsum":
             parts = ", ".join(self._scope.view(o.value, Layout()) for o in value.operands)
             return f'np.einsum("{einsum_subscripts(value)}", {parts}, out={out})'
-        if chosen.call == "multiply":
-            parts = ", ".join(self._scope.operand(o, value.rank) for o in value.operands)
-            return f"np.multiply({parts}, out={out})"
         first, second = value.operands[chosen.first].value, value.operands[1 - chosen.first].value
         left, right = self._scope.view(first, chosen.left), self._scope.view(second, chosen.right)
         out = self._scope.view(value, chosen.out)
         if chosen.call == "dot":
             return f"{left}.dot({right}, out={out})"
-        return f"np.{chosen.call}({left}, {right}, out={out})"
+        return f"np.matmul({left}, {right}, out={out})"
 
     def _single_sum(self, value: Value) -> str:
         """Leading or trailing axes of one array, summed by a product with ones."""
@@ -284,15 +289,11 @@ class _Emitter:
         return f"{self._scope.view(left.value, flat)}.dot({self._scope.view(right.value, flat)})"
 
     def _finish(self) -> list[str]:
-        """Numbers among the results, and what the step returns."""
-        lines = []
-        for name, value in self._arrays.results.items():
-            if name != "cost" and is_host(value):
-                lines.append(f"{name}[...] = {self._scope.name(value)}")
-        if "cost" in self._arrays.results:
-            cost = self._arrays.results["cost"]
-            lines.append(f"return {self._scope.name(cost)}" if is_host(cost) else f"return {self._scope.name(cost)}.item()")
-        return lines
+        """What the step returns."""
+        if COST not in self._arrays.results:
+            return []
+        cost = self._arrays.results[COST]
+        return [f"return {self._scope.name(cost)}" if is_host(cost) else f"return {self._scope.name(cost)}.item()"]
 
 
 def _unpacked(names: list[str], source: str) -> str:

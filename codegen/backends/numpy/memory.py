@@ -29,6 +29,7 @@ class Array:
     boolean: bool
     result: str | None = None
     names: list[str] = field(default_factory=list)
+    scratch: str = ""  # the name of intermediate results in it
 
 
 @dataclass(frozen=True)
@@ -62,27 +63,24 @@ def allocate(kernel: Arrays, names: Names) -> Memory:
     """Arrays for the values of a kernel. The same kernel gives the same arrays."""
     steps = [v for _, v in kernel.steps]
     last = _last_uses(kernel, steps)
-    chain = _chains(steps, last, {v.number for v in kernel.results.values()})
-    owners = {v.number: name for name, v in kernel.results.items()}
-    arrays: list[Array] = []
-    ends: list[int] = []
-    chosen: dict[int, Array] = {}  # the last value of a chain → its array
-    given: dict[int, str] = {}
-    for name, value in kernel.results.items():
+    final = _finals(steps, last, {v.number for v in kernel.results.values()})
+    chains: dict[int, list[Value]] = {}
+    for value in steps:
         if not is_host(value):
-            chosen[value.number] = Array(value.shape, False, name)
-            arrays.append(chosen[value.number])
-            ends.append(len(steps))
+            chains.setdefault(final[value.number].number, []).append(value)
+    owners = {v.number: name for name, v in kernel.results.items()}
+    arrays = [Array(v.shape, False, name) for name, v in kernel.results.items() if not is_host(v)]
+    ends = [len(steps)] * len(arrays)
+    given: dict[int, str] = {}
     for time, value in enumerate(steps):
-        if is_host(value):
+        if is_host(value) or value.number in given:
             continue
-        final = chain[value.number]
-        if final.number not in chosen:
-            chosen[final.number] = _array(final, time, last[final.number], arrays, ends)
-        array = chosen[final.number]
-        given[value.number] = _name(value, steps, chain, kernel, owners, names, given)
-        if given[value.number] not in array.names:
-            array.names.append(given[value.number])
+        number = final[value.number].number
+        if number in owners:
+            array = next(a for a in arrays if a.result == owners[number])
+        else:
+            array = _array(final[value.number], time, last[number], arrays, ends)
+        _label(chains[number], array, {**kernel.names, **owners}, names, given)
     return Memory(tuple(arrays), given)
 
 
@@ -96,7 +94,7 @@ def _last_uses(kernel: Arrays, steps: list[Value]) -> dict[int, int]:
     return last
 
 
-def _chains(steps: list[Value], last: dict[int, int], results: set[int]) -> dict[int, Value]:
+def _finals(steps: list[Value], last: dict[int, int], results: set[int]) -> dict[int, Value]:
     """For each value the last one of those that are computed in place, one over the other."""
     final = {v.number: v for v in steps}
     computed = set(final)
@@ -118,8 +116,9 @@ def _replaceable(value: Value) -> Iterator[Value]:
     for operand in operands:
         candidate = operand.value
         same = operand.axes == whole and candidate.boolean == value.boolean and not is_host(candidate)
-        others = [o for o in value.operands if root(o.value) is candidate and (o.value is not candidate or o.axes != whole)]
-        if same and candidate.operation != "view" and not others and not is_host(value):
+        elsewhere = (o for o in value.operands if root(o.value) is candidate)
+        alone = all(o.value is candidate and o.axes == whole for o in elsewhere)
+        if same and alone and candidate.operation != "view" and not is_host(value):
             yield candidate
 
 
@@ -134,28 +133,23 @@ def _array(final: Value, start: int, end: int, arrays: list[Array], ends: list[i
     return arrays[-1]
 
 
-def _name(
-    value: Value,
-    steps: list[Value],
-    chain: dict[int, Value],
-    kernel: Arrays,
-    owners: dict[int, str],
-    names: Names,
-    given: dict[int, str],
-) -> str:
-    """The buffer's name; an intermediate result is called after the buffer that it becomes, or after what it is."""
-    for later in steps[steps.index(value) :]:
-        if chain[later.number] is chain[value.number]:
-            if later.number in given:
-                return given[later.number]
-            wanted = owners.get(later.number) or kernel.names.get(later.number)
-            if wanted is not None:
-                given[later.number] = names.claim(wanted)
-                return given[later.number]
-    before = [s for s in steps[: steps.index(value)] if chain[s.number] is chain[value.number]]
-    if value.boolean and before:
-        return given[before[-1].number]
-    return names.claim(_description(value, given))
+def _label(chain: list[Value], array: Array, wanted: dict[int, str], names: Names, given: dict[int, str]) -> None:
+    """Names for a chain: an intermediate result is called after the buffer that it becomes, or after what it is."""
+    pending: list[Value] = []
+    for value in chain:
+        pending.append(value)
+        if value.number in wanted:
+            name = names.claim(wanted[value.number])
+            given.update((p.number, name) for p in pending)
+            array.names.append(name)
+            pending = []
+    if len(pending) == 1:
+        given[pending[0].number] = names.claim(_description(pending[0], given))
+    elif pending:
+        array.scratch = array.scratch or names.claim("condition" if array.boolean else "scratch")
+        given.update((p.number, array.scratch) for p in pending)
+    if pending and given[pending[0].number] not in array.names:
+        array.names.append(given[pending[0].number])
 
 
 def _description(value: Value, given: dict[int, str]) -> str:

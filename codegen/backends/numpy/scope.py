@@ -22,11 +22,19 @@ __all__ = ["Scope"]
 class Scope:
     """The names of one kernel function. `lines` is what stands before the step, in order of need."""
 
-    def __init__(self, names: Names, sizes: Mapping[Symbol, str], memory: Memory, volatile: frozenset[str]) -> None:
+    def __init__(
+        self,
+        names: Names,
+        sizes: Mapping[Symbol, str],
+        memory: Memory,
+        given: Mapping[str, str],
+        volatile: frozenset[str],
+    ) -> None:
         self.lines: list[str] = []
         self.sizes = sizes
         self._names = names
         self._memory = memory
+        self._given = given
         self._volatile = volatile
         self._own: dict[int, str] = {}  # host numbers and prepared arrays
         self._constants: dict[Expr, str] = {}
@@ -41,7 +49,7 @@ class Scope:
     def name(self, value: Value) -> str:
         """The name of a value's array."""
         if value.operation == "given":
-            return str(value.detail[0])
+            return self._given[str(value.detail[0])]
         return self._own.get(value.number) or self._memory.names[value.number]
 
     def operand(self, operand: Operand, rank: int) -> str:
@@ -68,7 +76,8 @@ class Scope:
         elif layout.permute is not None:
             text, suffix = f"{text}.transpose{layout.permute}", f"{suffix}_turned"
         if layout.subscript:
-            text, suffix = f"{text}{layout.subscript}", f"{suffix}_{'column' if layout.subscript == '[:, None]' else 'spread'}"
+            word = "column" if layout.subscript == "[:, None]" else "spread"
+            text, suffix = f"{text}{layout.subscript}", f"{suffix}_{word}"
         return self._kept(text, base, suffix)
 
     def _kept(self, text: str, base: str, suffix: str) -> str:

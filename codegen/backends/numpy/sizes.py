@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import sympy as sp
 from sympy import Expr, Symbol
+from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
 from chainrule.symbolic.errors import LoweringError
@@ -21,6 +22,9 @@ _FUNCTIONS = {
     "log1p": "np.log1p", "expm1": "np.expm1", "hypot": "np.hypot", "Abs": "abs", "sign": "np.sign",
     "floor": "np.floor", "ceiling": "np.ceil", "Max": "max", "Min": "min", "Maximum": "max", "Minimum": "min",
 }  # fmt: skip
+
+
+_ATOM = PRECEDENCE["Atom"]
 
 
 class _Printer(StrPrinter):  # type: ignore[misc]
@@ -47,10 +51,10 @@ class _Printer(StrPrinter):  # type: ignore[misc]
 
     def _print_Pow(self, expr: Expr, rational: bool = False) -> str:
         del rational
-        base = self.parenthesize(expr.base, sp.printing.precedence.PRECEDENCE["Atom"])
+        base = self.parenthesize(expr.base, _ATOM, strict=True)
         if expr.exp == -1:
             return f"1/{base}"
-        return f"{base}**{self.parenthesize(expr.exp, sp.printing.precedence.PRECEDENCE['Atom'])}"
+        return f"{base}**{self.parenthesize(expr.exp, _ATOM, strict=True)}"
 
     def _print_floor(self, expr: Expr) -> str:
         numerator, denominator = sp.fraction(sp.together(expr.args[0]))
@@ -93,7 +97,8 @@ def whole_text(expression: Expr, names: Mapping[Symbol, str]) -> str:
 def real_text(expression: Expr, names: Mapping[Symbol, str]) -> str:
     """A real number (or truth value) that sizes decide."""
     if expression.has(sp.erf, sp.erfc):
-        expression = expression.replace(lambda n: isinstance(n, (sp.erf, sp.erfc)) and n.is_number, lambda n: n.evalf(20))
+        numbers = [n for n in expression.atoms(sp.erf, sp.erfc) if n.is_number]
+        expression = expression.xreplace({n: n.evalf(20) for n in numbers})
     return str(_Printer(names).doprint(textbook(expression)))
 
 

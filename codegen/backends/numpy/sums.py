@@ -12,7 +12,7 @@ import sympy as sp
 from sympy import Expr, Integer
 
 from chainrule.codegen.ir import Contract, Reduce
-from chainrule.symbolic.expressions import Access, Range, accesses
+from chainrule.symbolic.expressions import Range, accesses
 
 from .elementwise import Elementwise, Loops
 from .values import Graph, Operand, Value
@@ -145,6 +145,10 @@ class _Reduction:
     def _sum(self, factors: Iterable[Operand]) -> Operand:
         operands = tuple(factors)
         covered = {a for f in operands for a in f.axes}
+        if not covered & set(self._reduced):
+            place = {a: m for m, a in enumerate(self._kept)}
+            moved = [Operand(f.value, tuple(place[a] for a in f.axes)) for f in operands]
+            return scaled(self._graph, Integer(1), moved, tuple(self._extents[a] for a in self._kept))
         kept = [a for a in self._kept if a in covered]
         reduced = [a for a in self._reduced if a in covered]
         place = {a: m for m, a in enumerate([*kept, *reduced])}
@@ -179,7 +183,7 @@ class _Reduction:
                 return [(Integer(1), (*dense, *dense))]
             if value.detail[0] == "multiply" and len(dense) == 2:
                 return [(Integer(1), tuple(map(self._graph.number, dense)))]
-        if self._row_sum(value):
+        if value.operation == "sum" and self._row_sum(value):
             if len(value.operands) == 1:
                 return self._split(value.operands[0].value)
             return [(Integer(1), value.operands)]
@@ -187,7 +191,7 @@ class _Reduction:
 
     def _row_sum(self, value: Value) -> bool:
         """Whether the value (or what it scales) sums rows of arrays of the same axes, for this reduction alone."""
-        if value.number in self._shared:
+        if value.number in self._shared or not value.rank:
             return False
         if value.operation == "ufunc" and value.detail[0] in ("negative", "multiply", "add", "subtract"):
             return any(self._row_sum(o.value) for o in value.operands)

@@ -28,7 +28,8 @@ class Value:
     - `ufunc`: a NumPy ufunc; its name
     - `special`: a function of the module's own; its name
     - `select`: where(condition, then, otherwise)
-    - `copy`: the operand, laid out in full
+    - `copy`: the operand, laid out in full; "number" where truth values become 0 and 1, "result" where
+      it is written to a result's own memory at each call
     - `view`: part of the operand without a copy; one subscript for each axis (an integer, or None
       for all of it), or one axis number for each axis of the operand where a diagonal is taken
     - `sum`: Σ of the product of one or two operands; the number of axes that are summed, the last ones
@@ -56,6 +57,8 @@ class Value:
         """Whether sizes alone decide the value, so that it is computed once, when a plan is bound."""
         if self.operation in ("scalar", "indices"):
             return True
+        if self.operation == "copy" and self.detail[:1] == ("result",):
+            return False
         return bool(self.operands) and all(o.value.static for o in self.operands)
 
 
@@ -73,12 +76,8 @@ class Operand:
 
     @property
     def scalar(self) -> Expr | None:
-        """The number that this is, where sizes alone decide it."""
-        if self.value.operation != "scalar":
-            return None
-        number = self.value.detail[0]
-        assert isinstance(number, Expr)
-        return number
+        """The number (or truth value) that this is, where sizes alone decide it."""
+        return self.value.detail[0] if self.value.operation == "scalar" else None
 
 
 _COMMUTATIVE = {"add", "multiply", "maximum", "minimum", "logical_and", "logical_or"}

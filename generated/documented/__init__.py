@@ -1,0 +1,434 @@
+"""documented: NumPy kernels, cost, g = gradients(...); bind(batch, ...) for many calls.
+
+    z[j] = b[j] + sum_k x[k]*w[j,k]
+    a[j] = sigmoid(z[j])
+    cost = sum_j squared_error(a[j], y[j])
+
+The formulas are those of one sample; the first axis of data counts the samples.
+
+Arrays are float64:
+    x: [batch, m], data
+    y: [batch, n], data
+    w: [n, m], parameter
+    b: [n], parameter
+    a: [batch, n], output
+"""
+
+from collections import namedtuple
+from contextvars import copy_context
+
+import numpy as np
+
+NAME = "documented"
+DTYPE = np.dtype("float64")
+SIZES = ("m", "n")
+ARGUMENTS = {
+    "x": ("data", ("batch", "m")),
+    "y": ("data", ("batch", "n")),
+    "w": ("parameter", ("n", "m")),
+    "b": ("parameter", ("n",)),
+}
+OUTPUTS = ("a",)
+WRT = ("w", "b", "x")
+
+
+# The kernels. Each function prepares one: it names arrays, makes views and constants, and returns the
+# step that computes, which allocates nothing. `empty` allocates the workspace.
+
+
+def _forward_kernel(sizes, parameters, results, empty):
+    """step(x) fills a [batch, n]."""
+    batch, m, n = sizes
+    w, b = parameters
+    (a,) = results
+    z_sum = z = a
+    w_T = w.T
+    one = np.array(1, DTYPE)
+
+    def step(x):
+        # z[s,j] = b[j] + sum_k w[j,k]*x[s,k]
+        x.dot(w_T, out=z_sum)
+        np.add(b, z_sum, out=z)
+        # a[s,j] = sigmoid(z[s,j])
+        np.negative(z, out=a)
+        np.exp(a, out=a)
+        np.add(a, one, out=a)
+        np.reciprocal(a, out=a)
+
+    return step
+
+
+def _cost_kernel(sizes, parameters, results, empty):
+    """step(x, y) returns the cost."""
+    batch, m, n = sizes
+    w, b = parameters
+    z_sum = z = a = a_minus_y = empty((batch, n))
+    w_T = w.T
+    one = np.array(1, DTYPE)
+    a_minus_y_flat = a_minus_y.reshape(-1)
+
+    def step(x, y):
+        # z[s,j] = b[j] + sum_k w[j,k]*x[s,k]
+        x.dot(w_T, out=z_sum)
+        np.add(b, z_sum, out=z)
+        # a[s,j] = sigmoid(z[s,j])
+        np.negative(z, out=a)
+        np.exp(a, out=a)
+        np.add(a, one, out=a)
+        np.reciprocal(a, out=a)
+        # cost = (sum_{s,j} (a[s,j] - y[s,j])^2)/batch
+        np.subtract(a, y, out=a_minus_y)
+        cost = float(a_minus_y_flat.dot(a_minus_y_flat)) / batch
+        return cost
+
+    return step
+
+
+def _gradients_kernel(sizes, parameters, results, empty):
+    """step(x, y) fills dw [n, m], db [n], dx [batch, m] and returns the cost."""
+    batch, m, n = sizes
+    w, b = parameters
+    dw, db, dx = results
+    z_sum = z = a = empty((batch, n))
+    a_minus_y = empty((batch, n))
+    dz = empty((batch, n))
+    w_T = w.T
+    one = np.array(1, DTYPE)
+    a_minus_y_flat = a_minus_y.reshape(-1)
+    two_over_batch = np.array(2/batch, DTYPE)
+    dz_T = dz.T
+    ones_batch = np.ones(batch, DTYPE)
+
+    def step(x, y):
+        # z[s,j] = b[j] + sum_k w[j,k]*x[s,k]
+        x.dot(w_T, out=z_sum)
+        np.add(b, z_sum, out=z)
+        # a[s,j] = sigmoid(z[s,j])
+        np.negative(z, out=a)
+        np.exp(a, out=a)
+        np.add(a, one, out=a)
+        np.reciprocal(a, out=a)
+        # cost = (sum_{s,j} (a[s,j] - y[s,j])^2)/batch
+        np.subtract(a, y, out=a_minus_y)
+        cost = float(a_minus_y_flat.dot(a_minus_y_flat)) / batch
+        # dz[s,j] = 2*(1 - a[s,j])*(a[s,j] - y[s,j])*a[s,j]/batch
+        np.subtract(one, a, out=dz)
+        np.multiply(dz, two_over_batch, out=dz)
+        np.multiply(dz, a_minus_y, out=dz)
+        np.multiply(dz, a, out=dz)
+        # dx[s,k] = sum_j dz[s,j]*w[j,k]
+        dz.dot(w, out=dx)
+        # dw[j,k] = sum_s dz[s,j]*x[s,k]
+        dz_T.dot(x, out=dw)
+        # db[j] = sum_s dz[s,j]
+        ones_batch.dot(dz, out=db)
+        return cost
+
+    return step
+
+
+# The calling layer: arrays in, checked; results out. What the kernels compute is no business of it.
+
+_KERNELS = {"forward": _forward_kernel, "cost": _cost_kernel, "gradients": _gradients_kernel}
+_DATA = {"forward": ("x",), "cost": ("x", "y"), "gradients": ("x", "y")}
+_PARAMETERS = {"forward": ("w", "b"), "cost": ("w", "b"), "gradients": ("w", "b")}
+_RESULTS = {
+    "forward": {"a": ("batch", "n")},
+    "cost": {},
+    "gradients": {"w": ("n", "m"), "b": ("n",), "x": ("batch", "m")},
+}
+_LENGTHS = {}  # no axis is longer than a name says
+Outputs = namedtuple("Outputs", ("a",))
+Gradients = namedtuple("Gradients", ("w", "b", "x"))
+_TUPLES = {"forward": Outputs, "gradients": Gradients}
+_ndarray = np.ndarray
+_dtype = DTYPE
+
+
+class ShapeError(ValueError):
+    """An array whose shape does not fit the model: says which, what was expected and what came."""
+
+
+def _array(name, value):
+    """The value as an aligned array of DTYPE in C order, converted where nothing is lost: itself where it is one."""
+    if value.__class__ is _ndarray and value.dtype is _dtype and value.flags.c_contiguous and value.flags.aligned:
+        return value
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name}: a masked array has no value where it is masked; pass a plain array, as from {name}.filled()")
+    try:
+        found = np.asarray(value)
+    except Exception as error:
+        raise TypeError(f"{name}: expected an array of {DTYPE}, got {type(value).__name__} ({error})") from error
+    plain = not hasattr(value, "dtype")  # Python numbers and lists of them have no precision of their own
+    if found.dtype.kind not in "biuf" or not (plain or np.can_cast(found.dtype, DTYPE, "safe")):
+        raise TypeError(
+            f"{name}: expected {DTYPE}, or what converts to it without loss; got {found.dtype}; "
+            f"convert it yourself, as with {name}.astype({DTYPE.name!r}), if the loss is meant"
+        )
+    with np.errstate(over="ignore"):
+        array = np.require(found, DTYPE, ["C", "A"])
+    if plain and not np.array_equal(np.isinf(array), np.isinf(found)):
+        raise TypeError(f"{name}: a number is too large for {DTYPE}")
+    return array
+
+
+def _text(shape):
+    inner = ", ".join(str(axis) for axis in shape)
+    return f"({inner},)" if len(shape) == 1 else f"({inner})"
+
+
+def _length(axis, sizes):
+    """The length of an axis; None while a size in it is not known."""
+    if axis in sizes:
+        return sizes[axis]
+    if axis in _LENGTHS:
+        names, formula = _LENGTHS[axis]
+        return formula(*[sizes[name] for name in names]) if all(name in sizes for name in names) else None
+    return axis if isinstance(axis, int) else None
+
+
+def _misfit(name, shape, sizes, origin):
+    """The error that says what shape was expected, why, and what to do."""
+    kind, axes = ARGUMENTS[name]
+    used = dict.fromkeys(size for axis in axes for size in _LENGTHS.get(axis, ((axis,), None))[0])
+    known = ", ".join(f"{size}={sizes[size]} from {origin[size]}" for size in used if origin.get(size, name) != name)
+    lengths = [_length(axis, sizes) for axis in axes]
+    advice = "pass an array of that shape"
+    if axes[:1] == ("batch",) and len(shape) == len(axes) - 1:
+        advice = f"the first axis counts the samples: for one sample pass {name}[None]"
+    elif list(shape[::-1]) == lengths != list(shape):
+        advice = f"pass {name}.T"
+    expected = f"{_text(axes)} with {known}" if known else _text(axes)
+    return ShapeError(f"{name}: expected shape {expected}; got {_text(shape)}; {advice}")
+
+
+def _solve(shapes, given, source="the call"):
+    """Every size from the arrays' shapes: bare names first, then expressions with one size unknown."""
+    sizes = {name: _count(name, value) for name, value in given.items()}
+    origin = dict.fromkeys(sizes, source)
+    axes = [(name, *pair) for name, shape in shapes.items() for pair in zip(ARGUMENTS[name][1], shape)]
+    for name, axis, length in axes:
+        if length == 0:
+            what = "the batch is empty: pass at least one sample" if axis == "batch" else f"the axis {axis} is empty"
+            raise ShapeError(f"{name}: expected lengths of at least 1; got {_text(shapes[name])}; {what}")
+        if not isinstance(axis, int) and axis not in _LENGTHS and axis not in sizes:
+            sizes[axis], origin[axis] = length, name
+    for name, axis, length in axes * len(SIZES) if _LENGTHS else ():
+        names, formula = _LENGTHS.get(axis, ((), None))
+        unknown = [size for size in names if size not in sizes]
+        if len(unknown) == 1:
+            low, high = (formula(*(sizes.get(size, trial) for size in names)) for trial in (0, 1))
+            if high != low and (length - low) % (high - low) == 0 and (length - low) // (high - low) > 0:
+                sizes[unknown[0]], origin[unknown[0]] = (length - low) // (high - low), name
+    for name, shape in shapes.items():
+        if shape != _shape(ARGUMENTS[name][1], sizes):
+            raise _misfit(name, shape, sizes, origin)
+    return sizes
+
+
+def _count(name, value):
+    """A size or batch given by the caller as a number."""
+    try:
+        number = value.__index__()
+    except (AttributeError, TypeError):
+        raise TypeError(f"{name}: expected a whole number, got {type(value).__name__}") from None
+    if number < 1:
+        raise ShapeError(f"{name}: expected at least 1; got {number}")
+    return number
+
+
+def _shape(axes, sizes):
+    return tuple([_length(axis, sizes) for axis in axes])
+
+
+def _order(sizes):
+    """The sizes as kernels take them; one that no argument of the kernel has does not matter."""
+    return tuple(sizes.get(name, 1) for name in ("batch", *SIZES))
+
+
+def _answer(entry, cost, results):
+    """What a call returns: the cost, a named tuple, or both."""
+    if entry == "cost":
+        return cost
+    return (cost, _TUPLES[entry](*results)) if entry == "gradients" else _TUPLES[entry](*results)
+
+
+def _call(entry, given, **known):
+    """One call with results and workspace of its own."""
+    arrays = {name: _array(name, value) for name, value in given.items()}
+    sizes = _solve({name: array.shape for name, array in arrays.items()}, known)
+    sizes.setdefault("batch", 1)
+    results = [np.empty(_shape(axes, sizes), DTYPE) for axes in _RESULTS[entry].values()]
+    with np.errstate(all="ignore"):  # infinities and NaN tell the caller by themselves
+        parameters = [arrays[name] for name in _PARAMETERS[entry]]
+        step = _KERNELS[entry](_order(sizes), parameters, results, lambda shape, dtype=DTYPE: np.empty(shape, dtype))
+        cost = step(*[arrays[name] for name in _DATA[entry]])
+    return _answer(entry, cost, results)
+
+
+def _aligned(nbytes):
+    """Uninitialised bytes that begin on a cache line."""
+    memory = np.empty(nbytes + 64, np.uint8)
+    start = -memory.__array_interface__["data"][0] % 64
+    return memory[start : start + nbytes]
+
+
+class Plan:
+    """The kernels bound to one batch size and, by reference, to parameters: made by `bind`.
+
+    A call allocates nothing, sees what was last written to the parameters, and returns views of the
+    plan's own arrays, which the next call overwrites: copy what has to last. One thread at a time.
+    """
+
+    def __init__(self, sizes, parameters):
+        self._sizes = sizes
+        self._parameters = parameters
+        context = copy_context()
+        context.run(np.seterr, all="ignore")  # infinities and NaN tell the caller by themselves
+        self._run = context.run
+        self._steps = {}
+        self.workspace_bytes = 0
+        self._carve()
+        self._shape_x = _shape(ARGUMENTS["x"][1], sizes)
+        self._shape_y = _shape(ARGUMENTS["y"][1], sizes)
+        self._step = self._prepare("gradients")
+        self.gradients = self._results["gradients"]
+
+    def _carve(self):
+        """One block of memory for all results, so that data that lie in it can be told at once."""
+        shapes = [(entry, _shape(axes, self._sizes)) for entry, found in _RESULTS.items() for axes in found.values()]
+        lengths = [int(np.prod(shape)) * DTYPE.itemsize for _, shape in shapes]
+        starts = [sum(-(-length // 64) * 64 for length in lengths[:m]) for m in range(len(lengths) + 1)]
+        block = _aligned(starts[-1])
+        self._memory = block.base
+        arrays = {entry: [] for entry in _RESULTS}
+        for (entry, shape), start, length in zip(shapes, starts, lengths):
+            arrays[entry].append(block[start : start + length].view(DTYPE).reshape(shape))
+        self._results = {entry: _TUPLES[entry](*found) for entry, found in arrays.items() if entry in _TUPLES}
+
+    def _empty(self, shape, dtype=DTYPE):
+        """An array of the workspace."""
+        dtype = np.dtype(dtype)
+        block = _aligned(int(np.prod(shape)) * dtype.itemsize)
+        self.workspace_bytes += block.nbytes
+        return block.view(dtype).reshape(shape)
+
+    def _prepare(self, entry):
+        """The step of a kernel, made when it is first needed."""
+        parameters = [self._parameters[name] for name in _PARAMETERS[entry]]
+        results = list(self._results.get(entry, ()))
+        step = self._run(_KERNELS[entry], _order(self._sizes), parameters, results, self._empty)
+        self._steps[entry] = step
+        return step
+
+    def _take(self, name, value):
+        """Data that are not yet as a kernel takes them."""
+        array = _array(name, value)
+        if array.shape != _shape(ARGUMENTS[name][1], self._sizes):
+            if array.shape[:1] == (0,):
+                raise ShapeError(f"{name}: the batch is empty; this plan is bound to batch={self._sizes['batch']}")
+            raise _misfit(name, array.shape, self._sizes, dict.fromkeys(self._sizes, "bind"))
+        return array.copy() if np.may_share_memory(array, self._memory) else array
+
+    def __call__(self, x, y):
+        """cost_avg and its gradients with respect to w, b, x, in one pass. The gradients are in `self.gradients`."""
+        _ready = x.__class__ is _ndarray and x.dtype is _dtype and x.shape == self._shape_x
+        if not (_ready and x.flags.carray and x.base is not self._memory):
+            x = self._take("x", x)
+        _ready = y.__class__ is _ndarray and y.dtype is _dtype and y.shape == self._shape_y
+        if not (_ready and y.flags.carray and y.base is not self._memory):
+            y = self._take("y", y)
+        return self._run(self._step, x, y)
+
+    def forward(self, x):
+        """The outputs a. Views of the plan's arrays."""
+        _ready = x.__class__ is _ndarray and x.dtype is _dtype and x.shape == self._shape_x
+        if not (_ready and x.flags.carray and x.base is not self._memory):
+            x = self._take("x", x)
+        self._run(self._steps.get("forward") or self._prepare("forward"), x)
+        return self._results["forward"]
+
+    def cost(self, x, y):
+        """cost_avg, the mean over the batch of the cost of one sample. """
+        _ready = x.__class__ is _ndarray and x.dtype is _dtype and x.shape == self._shape_x
+        if not (_ready and x.flags.carray and x.base is not self._memory):
+            x = self._take("x", x)
+        _ready = y.__class__ is _ndarray and y.dtype is _dtype and y.shape == self._shape_y
+        if not (_ready and y.flags.carray and y.base is not self._memory):
+            y = self._take("y", y)
+        return self._run(self._steps.get("cost") or self._prepare("cost"), x, y)
+
+
+def _bound(name, value):
+    """A parameter as a plan can refer to it: no conversion, or later changes would not be seen."""
+    if isinstance(value, _ndarray) and not isinstance(value, np.ma.MaskedArray):
+        array = np.asarray(value)
+        if array.dtype == DTYPE and array.flags.c_contiguous and array.flags.aligned:
+            return array
+        found = f"{array.dtype}{'' if array.flags.c_contiguous else ', strided'}{'' if array.flags.aligned else ', misaligned'}"
+    else:
+        found = type(value).__name__
+    raise TypeError(
+        f"{name}: a plan refers to its parameters, so it takes C-contiguous arrays of {DTYPE} only; got {found}; "
+        f"make one with {name} = np.ascontiguousarray({name}, dtype={DTYPE.name!r}) and update it in place"
+    )
+
+
+def _bind(batch, given, **known):
+    """A plan, once sizes are known and agree."""
+    parameters = {name: _bound(name, value) for name, value in given.items()}
+    given = {"batch": batch} | {name: value for name, value in known.items() if value is not None}
+    sizes = _solve({name: array.shape for name, array in parameters.items()}, given)
+    return Plan(sizes, parameters)
+
+def forward(*, x, w, b):
+    """The outputs a.
+
+    x: [batch, m], data
+    w: [n, m], parameter
+    b: [n], parameter
+
+    Returns Outputs(a [batch, n]).
+    Raises ShapeError or TypeError for an array that does not fit.
+    """
+    return _call("forward", {"x": x, "w": w, "b": b})
+
+
+def cost(*, x, y, w, b):
+    """cost_avg, the mean over the batch of the cost of one sample.
+
+    x: [batch, m], data
+    y: [batch, n], data
+    w: [n, m], parameter
+    b: [n], parameter
+
+    Returns the cost, a float.
+    Raises ShapeError or TypeError for an array that does not fit.
+    """
+    return _call("cost", {"x": x, "y": y, "w": w, "b": b})
+
+
+def gradients(*, x, y, w, b):
+    """cost_avg and its gradients with respect to w, b, x, in one pass.
+
+    x: [batch, m], data
+    y: [batch, n], data
+    w: [n, m], parameter
+    b: [n], parameter
+
+    Returns the cost, a float and Gradients(w [n, m], b [n], x [batch, m]).
+    Raises ShapeError or TypeError for an array that does not fit.
+    """
+    return _call("gradients", {"x": x, "y": y, "w": w, "b": b})
+
+
+def bind(batch, *, w, b, m=None, n=None):
+    """A Plan for one batch size.
+
+    Buffers are allocated once and parameters bound by reference: what is written to them later,
+    in place, is seen by the next call. Parameters have to be C-contiguous arrays of DTYPE.
+
+    w: [n, m], parameter
+    b: [n], parameter
+    """
+    return _bind(batch, {"w": w, "b": b}, m=m, n=n)
