@@ -5,17 +5,17 @@ The forward pass is a System, its gradient is a System, and so is every rewritte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from sympy import Expr, Symbol
 
 from .errors import FormulaError, Position
-from .expressions import Access, Call, Range, accesses, walk
+from .expressions import Access, Call, Range, accesses, rebuild, walk
 from .order import components, recurrent
 
-__all__ = ["COST", "Equation", "FunctionDefinition", "Role", "System", "Tensor"]
+__all__ = ["COST", "Equation", "FunctionDefinition", "Role", "System", "Tensor", "renamed"]
 
 COST = "cost"
 """The scalar tensor of this name is cost_s, the cost of one sample."""
@@ -35,7 +35,8 @@ class Tensor:
 
     `shape` holds SymPy integers and expressions in size symbols; `()` is a scalar.
     `per_sample` says that the values differ from sample to sample (data, and what depends on it).
-    `adjoint_of` names the tensor whose derivative of the cost this is, for display and for results.
+    `adjoint_of` names the tensor whose derivative of the cost this is, for display and for results;
+    `tangent_of` the one whose tangent.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Tensor:
     role: Role
     per_sample: bool = False
     adjoint_of: str | None = None
+    tangent_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -199,3 +201,17 @@ class System:
             if not calls:
                 return expression
             expression = expression.xreplace(calls)
+
+
+def renamed(system: System, names: Mapping[str, str]) -> System:
+    """The System with other names for some tensors."""
+
+    def visit(node: Expr) -> Expr:
+        if isinstance(node, Access):
+            return Access(names.get(node.name, node.name), *node.indices)
+        return rebuild(node, [visit(a) for a in node.args])
+
+    tensors = tuple(replace(t, name=names.get(t.name, t.name)) for t in system.tensors)
+    equations = tuple(replace(e, name=names.get(e.name, e.name), value=visit(e.value)) for e in system.equations)
+    outputs = tuple(names.get(n, n) for n in system.outputs)
+    return replace(system, tensors=tensors, equations=equations, outputs=outputs)
