@@ -138,9 +138,7 @@ def _adjoint(system: System, name: str) -> str:
     return next(t.name for t in system.tensors if t.adjoint_of == name)
 
 
-def _with_penalty(
-    name: str, label: str, penalty: str, tensors: dict[str, Tensor], equations: list[Equation]
-) -> str:
+def _with_penalty(name: str, label: str, penalty: str, tensors: dict[str, Tensor], equations: list[Equation]) -> str:
     """The sum of the product through the outputs and the cost's own curvature in the tensor."""
     whole = f"{label}_total"
     tensor = tensors[label]
@@ -178,7 +176,9 @@ class _Forward:
             return
         self.declare(equation.name, Role.DEFINED)
         renamed = {r.symbol: index(r.symbol.name) for r in equation.ranges}
-        ranges = tuple(Range(renamed[r.symbol], r.lower.xreplace(renamed), r.upper.xreplace(renamed)) for r in equation.ranges)
+        ranges = tuple(
+            Range(renamed[r.symbol], r.lower.xreplace(renamed), r.upper.xreplace(renamed)) for r in equation.ranges
+        )
         value = equation.value.xreplace(renamed)
         terms = [t for name in read for t in self._terms(value, name, ranges)]
         indices = tuple(renamed.get(i, i) for i in equation.indices)
