@@ -60,8 +60,9 @@ def lower(
 
     `wrt` names the tensors whose gradients are computed (default: every parameter; without a cost
     the data too). `products` asks for further kernels: "jvp" (tangents of the outputs), "hvp" and
-    "gauss_newton" (products with the cost's Hessian), all in directions of `wrt`. Raises LoweringError where an equation has no kernel form, ValueError for another
-    dtype than float32 or float64 or another product.
+    "gauss_newton" (products with the cost's Hessian), all in directions of `wrt`. Raises
+    LoweringError where an equation has no kernel form, ValueError for another dtype than float32 or
+    float64 or another product.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
