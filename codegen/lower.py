@@ -9,13 +9,15 @@ of an equation a Map. Equal reductions are computed once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import sympy as sp
 from sympy import Dummy, Expr
 
+from chainrule.symbolic.affine import box
 from chainrule.symbolic.derive import derive
+from chainrule.symbolic.domains import protected
 from chainrule.symbolic.errors import LoweringError
 from chainrule.symbolic.expressions import Access, Call, Delta, Range, Reduction, rebuild, walk
 from chainrule.symbolic.rules import influencing
@@ -68,7 +70,7 @@ def lower(
         raise ValueError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
     batched = with_samples(system)
     derivation = derive(batched, wrt, explain=False)
-    ready = _ready(derivation.result)
+    ready = _ready(derivation.result, system.outputs)
     kernels = []
     if system.outputs:
         kernels.append(_kernel("forward", ready, system.outputs))
@@ -79,7 +81,7 @@ def lower(
         kernels.append(_kernel("vjp", ready, ready.outputs))
     directions: tuple[Tensor, ...] = ()
     for product in products:
-        made = _ready(_product(product, batched, derivation.wrt))
+        made = _ready(_product(product, batched, derivation.wrt), ())
         directions = directions or tuple(t for t in made.inputs if t.tangent_of is not None)
         kernels.append(_kernel(product, made, made.outputs))
     return Program(
@@ -94,9 +96,9 @@ def lower(
     )
 
 
-def _ready(system: System) -> System:
-    """Algebra and stable forms."""
-    return stable(merged_sums(simplified(system)))
+def _ready(system: System, keep: Sequence[str]) -> System:
+    """Algebra and stable forms; the tensors in `keep` stay beside the System's outputs."""
+    return stable(merged_sums(simplified(system), keep))
 
 
 def _product(product: str, batched: System, wrt: Sequence[str]) -> System:
@@ -155,8 +157,9 @@ class _Lowering:
     results: tuple[str, ...]
     statements: list[Statement | Scan] = field(default_factory=list)
     temporaries: dict[str, tuple[Expr, ...]] = field(default_factory=dict)  # name -> shape
-    shared: dict[Expr, tuple[str, tuple[int, ...]]] = field(default_factory=dict)  # reduction -> temporary, index order
+    shared: dict[Hashable, tuple[str, tuple[int, ...]]] = field(default_factory=dict)  # -> temporary, order of indices
     aliases: dict[str, str] = field(default_factory=dict)  # a copy -> what it copies
+    outer: tuple[Range, ...] = ()  # the index of the scan at work
 
     def run(self, entry: str) -> Kernel:
         needed = influencing(self.system, *self.results)
@@ -204,13 +207,13 @@ class _Lowering:
         plan = plan_scan(equations)
         for base in plan.bases:
             self._equation(base)
-        outside, shared = self.statements, self.shared
+        outside, shared, self.outer = self.statements, self.shared, (plan.range,)
         inner: list[Statement] = []
         for equation, conditions in zip(plan.steps, plan.conditions, strict=True):
             self.statements, self.shared = [], {}
             self._equation(replace(equation, ranges=tuple(r for r in equation.ranges if r.symbol != plan.range.symbol)))
             inner.extend(replace(s, when=conditions) for s in self.statements if isinstance(s, Statement))
-        self.statements, self.shared = outside, shared
+        self.statements, self.shared, self.outer = outside, shared, ()
         self.statements.append(Scan(plan.range, plan.reverse, tuple(inner)))
 
     def _equation(self, equation: Equation) -> None:
@@ -238,20 +241,29 @@ class _Lowering:
         return rebuild(expression, [self._resolved(a) for a in expression.args]) if self.aliases else expression
 
     def _extracted(self, expression: Expr, equation: Equation, scope: Sequence[Range]) -> Expr:
-        """The expression with every reduction computed before it and read from a temporary."""
+        """The expression with every reduction computed before it and read from a temporary.
+
+        A temporary is computed over a whole box, so its reads are held inside their tensors again.
+        """
         if isinstance(expression, Reduction):
-            key, free = canonical(expression)
+            body, free = canonical(expression)
+            loops = {r.symbol: r for r in box(scope, self.outer) if r.symbol in free}
+            ordered = [loops[v] for v in free if v in loops]
+            key = body, tuple((r.lower, r.upper) for r in ordered)
             if key not in self.shared:
-                ranges = tuple(r for r in scope if r.symbol in free)
+                ranges = tuple(loops.values())
                 name = self._temporary(f"{equation.name}_{expression.kind}", ranges)
-                symbols = tuple(r.symbol for r in ranges)
-                self.shared[key] = name, tuple(free.index(v) for v in symbols)
-                self._reduce(expression, equation, Access(name, *symbols), ranges)
+                self.shared[key] = name, tuple(ordered.index(r) for r in ranges)
+                value = protected(expression, (*self.outer, *ranges), self._shape)
+                self._reduce(value, equation, Access(name, *loops), ranges)
             name, order = self.shared[key]
-            return Access(name, *(free[m] for m in order))
+            return Access(name, *(ordered[m].symbol for m in order))
         if isinstance(expression, Access):
             return expression
         return rebuild(expression, [self._extracted(a, equation, scope) for a in expression.args])
+
+    def _shape(self, name: str) -> tuple[Expr, ...]:
+        return self.temporaries[name] if name in self.temporaries else self.system.tensor(name).shape
 
     def _temporary(self, name: str, ranges: Sequence[Range]) -> str:
         """A local buffer whose axes are as long as the ranges reach (they are read at the same indices)."""

@@ -226,16 +226,16 @@ class _Reverse:
         log.step(Rule.KRONECKER, locals_, "each local derivative, with a delta where an element meets itself")
         collapsed = [_tidy(collapse(t, ranges)) for t in locals_]
         log.step(Rule.COLLAPSE, [hoist(t) for t in collapsed], "a delta keeps one value of its index")
-        folded = [hoist(_fold_term(t, self.known)) for t in collapsed]
+        folded = [hoist(_fold_term(t, self.known, ranges)) for t in collapsed]
         log.step(Rule.KNOWN, folded, "right sides of forward equations are known")
         if self.explain:
-            self._explain(log, folded)
+            self._explain(log, folded, ranges)
         return tuple(folded)
 
-    def _explain(self, log: _Log, terms: list[Term]) -> None:
+    def _explain(self, log: _Log, terms: list[Term], ranges: tuple[Range, ...]) -> None:
         """The derivatives of named functions put in, then the simplest form, through stored outputs."""
         if any(contains(f, lambda n: isinstance(n, Call)) for t in terms for f in t.factors):
-            terms = [replace(t, factors=tuple(self._substituted(f) for f in t.factors)) for t in terms]
+            terms = [replace(t, factors=tuple(self._substituted(f, t, ranges) for f in t.factors)) for t in terms]
             log.step(Rule.LOCAL, terms, "the derivative of each named function")
         value = total(tuple(terms))
         simple = tidied(through_outputs(value, self.inverse))
@@ -243,9 +243,10 @@ class _Reverse:
             parts = [Term((part,)) for part in sp.Add.make_args(simple)]
             log.step(Rule.SIMPLIFY, parts, "the same value in fewer operations")
 
-    def _substituted(self, factor: Expr) -> Expr:
-        called = contains(factor, lambda n: isinstance(n, Call))
-        return fold(self.system.expanded(factor), self.known) if called else factor
+    def _substituted(self, factor: Expr, term: Term, ranges: tuple[Range, ...]) -> Expr:
+        if not contains(factor, lambda n: isinstance(n, Call)):
+            return factor
+        return fold(self.system.expanded(factor), self.known, (*ranges, *term.bound), term.guards)
 
     def _incoming(
         self, equation: Equation, cotangents: dict[str, Tensor]
@@ -315,11 +316,12 @@ def _tidy(term: Term) -> Term:
     return replace(term, factors=tuple(f for f in term.factors if f != 1) or (Integer(1),))
 
 
-def _fold_term(term: Term, known: Sequence[Known]) -> Term:
+def _fold_term(term: Term, known: Sequence[Known], free: tuple[Range, ...]) -> Term:
     """Known results inside each factor, then across the factors of the product; the order is kept."""
-    inner = [fold(f, known) for f in term.factors]
+    ranges = (*free, *term.bound)
+    inner = [fold(f, known, ranges, term.guards) for f in term.factors]
     product = Term(tuple(inner)).expression
-    folded = fold(product, known)
+    folded = fold(product, known, ranges, term.guards)
     if folded == product:
         return replace(term, factors=tuple(inner))
     left = list(sp.Mul.make_args(folded))

@@ -1,86 +1,179 @@
 """Known results put back: where a term holds the right side of a forward equation, its left side.
 
-Softmax's `exp(z_i)/Σ_k exp(z_k)` becomes `p_i` again, `tanh(z_j)` becomes `a_j`. An equation's right
-side is looked for at the indices that an *anchor* takes: the first access in it that carries all
-the left side's indices.
+Softmax's `exp(z_i)/Σ_k exp(z_k)` becomes `p_i` again, `tanh(… + Σ_j u_ij h_{t-1,j})` becomes `h_ti`. At
+which indices an equation is looked for is told by its *anchors*: accesses on its right side whose
+subscripts can be solved for the left side's indices. A left side is put in only where it is proved to
+lie in the equation's ranges.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import sympy as sp
-from sympy import Dummy, Expr
+from sympy import Dummy, Expr, Integer
 
-from .expressions import Access, Reduction, accesses, alpha_key, freshen, rebuild, walk
+from .affine import (
+    Bounds,
+    bounds_of,
+    coefficient,
+    guards_of,
+    integral,
+    lower_bounds,
+    nonnegative,
+    upper_bounds,
+    with_guards,
+)
+from .expressions import Access, Range, Reduction, Where, accesses, alpha_key, freshen, rebuild, walk
 from .system import Equation, System
 
 __all__ = ["Known", "fold", "known_results"]
 
+_MOST_PLACES = 64
+"""So many combinations of subscripts are tried for one equation at one place."""
+
+
+@dataclass(frozen=True)
+class _Anchor:
+    """An access, and which of its subscripts tells which index: (position, index, coefficient, rest)."""
+
+    access: Access
+    solved: tuple[tuple[int, Dummy, Expr, Expr], ...]
+
 
 @dataclass(frozen=True)
 class Known:
-    """A forward equation that may be folded, and its anchor."""
+    """A forward equation that may be folded, the anchors that tell its indices, and the tensors that it reads."""
 
     equation: Equation
-    anchor: Access
+    anchors: tuple[_Anchor, ...]
+    reads: frozenset[str]
 
 
 def known_results(system: System) -> tuple[Known, ...]:
-    """The equations that can be recognised: a function, a quotient or a sum over an anchored access."""
+    """The equations that can be recognised: each left index can be told from the right side's subscripts."""
     found = []
     for equation in system.equations:
-        symbols = set(equation.indices)
-        if isinstance(equation.value, Access) or not all(isinstance(i, Dummy) for i in symbols):
-            continue
-        anchor = next(
-            (a for a in accesses(equation.value) if symbols <= set(a.indices) and len(a.indices) == len(symbols)), None
-        )
-        if anchor is not None and symbols:
-            found.append(Known(equation, anchor))
+        plain = all(isinstance(i, Dummy) for i in equation.indices)
+        if equation.indices and plain and not isinstance(equation.value, Access):
+            anchors = _anchors(equation)
+            if anchors is not None:
+                found.append(Known(equation, anchors, frozenset(equation.reads())))
     return tuple(found)
 
 
-def fold(expression: Expr, known: Iterable[Known]) -> Expr:
-    """The expression with every recognised right side replaced by its left side."""
-    table: dict[str, list[Known]] = {}
-    for item in known:
-        table.setdefault(item.anchor.name, []).append(item)
+def _anchors(equation: Equation) -> tuple[_Anchor, ...] | None:
+    """The fewest accesses found that tell all of the left side's indices; None where some index cannot be told."""
+    bound = _bound_in(equation.value)
+    missing = set(equation.indices)
+    options = [_Anchor(a, tuple(_solved(a, missing, bound))) for a in accesses(equation.value)]
+    chosen: list[_Anchor] = []
+    while missing:
+        tells = [replace(o, solved=tuple(s for s in o.solved if s[1] in missing)) for o in options]
+        best = max(tells, key=lambda o: len({s[1] for s in o.solved}), default=None)
+        if best is None or not best.solved:
+            return None
+        chosen.append(best)
+        missing -= {s[1] for s in best.solved}
+    return tuple(chosen)
+
+
+def _solved(access: Access, wanted: set[Expr], bound: set[Dummy]) -> Iterator[tuple[int, Dummy, Expr, Expr]]:
+    """The subscripts `c·index + rest`, bound indices put at 0, that can be solved for one of the wanted indices."""
+    for position, subscript in enumerate(access.indices):
+        subscript = subscript.xreplace(dict.fromkeys(bound, Integer(0)))
+        symbols = [v for v in subscript.free_symbols if v in wanted]
+        if len(symbols) == 1:
+            factor = coefficient(subscript, symbols[0])
+            if factor is not None and factor.is_Integer:
+                yield position, symbols[0], factor, sp.expand(subscript - factor * symbols[0])
+
+
+def _bound_in(expression: Expr) -> set[Dummy]:
+    return {s for node in walk(expression) if isinstance(node, Reduction) for s in node.bound_symbols}
+
+
+def fold(expression: Expr, known: Iterable[Known], ranges: Iterable[Range], guards: Iterable[Expr] = ()) -> Expr:
+    """The expression with every recognised right side replaced by its left side.
+
+    `ranges` and `guards` (all >= 0) are what is known of the indices that are free in it.
+    """
     present = {a.name for a in accesses(expression)}
-    candidates = [item for name in present for item in table.get(name, [])]
-    candidates.sort(key=lambda item: item.equation.name)
-    return _fold(expression, candidates) if candidates else expression
+    candidates = sorted((k for k in known if k.reads <= present), key=lambda k: k.equation.name)
+    return _fold(expression, candidates, with_guards(bounds_of(ranges), guards)) if candidates else expression
 
 
-def _instances(expression: Expr, candidates: list[Known]) -> Iterator[tuple[Access, Expr]]:
-    """Every (left side, right side) at the subscripts at which an anchor occurs in the expression."""
-    for item in candidates:
-        for access in accesses(expression):
-            if access.name == item.anchor.name and access != expression:
-                mapping = dict(zip(item.anchor.indices, access.indices, strict=True))
-                left = Access(item.equation.name, *(mapping[i] for i in item.equation.indices))
-                yield left, freshen(item.equation.value, mapping)
-
-
-def _fold(expression: Expr, candidates: list[Known]) -> Expr:
-    if not any(isinstance(n, Access) for n in walk(expression)):
+def _fold(expression: Expr, candidates: Sequence[Known], bounds: Bounds) -> Expr:
+    if isinstance(expression, Access) or not expression.args:
         return expression
-    expression = (
-        rebuild(expression, [_fold(a, candidates) for a in expression.args]) if _composite(expression) else expression
-    )
-    for left, right in _instances(expression, candidates):
+    present = {a.name for a in accesses(expression)}
+    candidates = [k for k in candidates if k.reads <= present]
+    if not candidates:
+        return expression
+    expression = rebuild(expression, _inside(expression, candidates, bounds))
+    for left, right in _instances(expression, candidates, bounds):
         if alpha_key(expression) == alpha_key(right):
             return left
         if isinstance(expression, sp.Mul) and isinstance(right, sp.Mul | sp.Pow):
             reduced = _divide(expression, right, left)
             if reduced is not None:
-                return _fold(reduced, candidates)
+                return _fold(reduced, candidates, bounds)
     return expression
 
 
-def _composite(expression: Expr) -> bool:
-    return bool(expression.args) and not isinstance(expression, Access)
+def _inside(expression: Expr, candidates: Sequence[Known], bounds: Bounds) -> list[Expr]:
+    """The node's children folded, each with what holds of the indices there."""
+    if isinstance(expression, Reduction):
+        inner = with_guards({**bounds, **bounds_of(expression.ranges)}, expression.guards)
+        return [expression.args[0], _fold(expression.body, candidates, inner), *expression.args[2:]]
+    if isinstance(expression, Where):
+        inner = with_guards(bounds, guards_of(expression.condition) or ())
+        then, otherwise = _fold(expression.then, candidates, inner), _fold(expression.otherwise, candidates, bounds)
+        return [_fold(expression.condition, candidates, bounds), then, otherwise]
+    return [_fold(a, candidates, bounds) for a in expression.args]
+
+
+def _instances(expression: Expr, candidates: Sequence[Known], bounds: Bounds) -> Iterator[tuple[Access, Expr]]:
+    """Every (left side, right side) that the anchors' occurrences in the expression tell, in range."""
+    for item in candidates:
+        value = item.equation.value
+        same = isinstance(expression, value.func)
+        if not same and not (isinstance(expression, sp.Mul) and isinstance(value, sp.Pow)):
+            continue
+        for mapping in dict.fromkeys(_mappings(expression, item)):
+            indices = dict(mapping)
+            if _in_range(item.equation, indices, bounds):
+                left = Access(item.equation.name, *(indices[i] for i in item.equation.indices))
+                yield left, freshen(value, indices)
+
+
+def _mappings(expression: Expr, item: Known) -> Iterator[tuple[tuple[Dummy, Expr], ...]]:
+    """What the left side's indices would be, for every choice of one access for each anchor."""
+    zero = dict.fromkeys(_bound_in(expression), Integer(0))
+    read = accesses(expression)
+    choices = [[a for a in read if a.name == anchor.access.name] for anchor in item.anchors]
+    for chosen in itertools.islice(itertools.product(*choices), _MOST_PLACES):
+        mapping: dict[Dummy, Expr] = {}
+        for anchor, access in zip(item.anchors, chosen, strict=True):
+            for position, symbol, factor, rest in anchor.solved:
+                mapping[symbol] = sp.expand((access.indices[position].xreplace(zero) - rest) / factor)
+        if all(integral(v) for v in mapping.values()):
+            yield tuple(mapping.items())
+
+
+def _in_range(equation: Equation, mapping: Mapping[Dummy, Expr], bounds: Bounds) -> bool:
+    """Whether the equation is proved to define its left side at those indices."""
+    for r in equation.ranges:
+        lowers = tuple(b.xreplace(mapping) for b in lower_bounds(r))
+        uppers = tuple(b.xreplace(mapping) for b in upper_bounds(r))
+        place = mapping[r.symbol]
+        if bounds.get(place) == (lowers, uppers):
+            continue
+        if not all(nonnegative(c, bounds) for c in (*(place - b for b in lowers), *(b - place for b in uppers))):
+            return False
+    return True
 
 
 def _factors(expression: Expr) -> dict[Expr, tuple[Expr, Expr]]:

@@ -8,14 +8,15 @@ E = exp(z) between a = σ(z) and the expression at hand.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import sympy as sp
 from sympy import Dummy, Expr, Integer
 
 from .exponentials import RationalForm, algebraic, rational_form
-from .expressions import Access, Call, Reduction, Where, accesses, freshen, rebuild, walk
+from .expressions import Access, Call, Range, Reduction, Where, accesses, freshen, rebuild, walk
 from .fold import Known, fold, known_results
 from .system import Equation, System
 
@@ -60,7 +61,7 @@ def simplified(system: System) -> System:
             equations.setdefault(equation.name, []).append(equation)
             continue
         value = _inlined(equation.value, pending)
-        equation = replace(equation, value=_best_form(value, system, known, inverse))
+        equation = replace(equation, value=_best_form(value, equation.ranges, system, known, inverse))
         once = readers.get(equation.name) == 1 and equation.name not in recurrent
         if once and equation.name not in keep and _elementwise(equation):
             pending[equation.name] = equation
@@ -71,9 +72,13 @@ def simplified(system: System) -> System:
     return system.with_equations(flat, (t for t in system.tensors if t.name in names))
 
 
-def merged_sums(system: System) -> System:
-    """Sums of sums as one: Σ_s c[s] with c[s] = α Σ_j u[s, j], read nowhere else, is α Σ_{s,j} u[s, j]."""
-    counts = _reader_counts(system)
+def merged_sums(system: System, keep: Iterable[str] = ()) -> System:
+    """Sums of sums as one: Σ_s c[s] with c[s] = α Σ_j u[s, j], read nowhere else, is α Σ_{s,j} u[s, j].
+
+    The outputs, and the tensors named in `keep`, stay. So does a sum that is the same for each s: it is made once.
+    """
+    counts = _access_counts(system)
+    kept = {*keep, *system.outputs}
     values = {e.name: e for e in system.equations}
     merged: set[str] = set()
 
@@ -82,7 +87,7 @@ def merged_sums(system: System) -> System:
         if not isinstance(node, Reduction) or node.kind != "sum" or not isinstance(node.body, Access):
             return node
         name = node.body.name
-        if name not in values or counts[name] != 1 or name in system.outputs:
+        if name not in values or counts[name] != 1 or name in kept:
             return node
         equation = values[name]
         if len(system.defining(name)) != 1 or not _scaled_sum(equation.value):
@@ -90,13 +95,15 @@ def merged_sums(system: System) -> System:
         inner = freshen(equation.value, dict(zip(equation.indices, node.body.indices, strict=True)))
         constants = [f for f in sp.Mul.make_args(inner) if not isinstance(f, Reduction)]
         (total,) = (f for f in sp.Mul.make_args(inner) if isinstance(f, Reduction))
+        if not set(node.bound_symbols) <= inner.free_symbols:
+            return node
         merged.add(name)
         ranges, guards = (*node.ranges, *total.ranges), (*node.guards, *total.guards)
         return sp.Mul(*constants, Reduction("sum", total.body, ranges, guards))
 
     equations = [replace(e, value=visit(e.value)) for e in system.equations]
-    kept = [e for e in equations if e.name not in merged]
-    return system.with_equations(kept, (t for t in system.tensors if t.name not in merged))
+    left = [e for e in equations if e.name not in merged]
+    return system.with_equations(left, (t for t in system.tensors if t.name not in merged))
 
 
 def _scaled_sum(value: Expr) -> bool:
@@ -112,6 +119,11 @@ def _reader_counts(system: System) -> dict[str, int]:
         for name in equation.reads():
             counts[name] = counts.get(name, 0) + 1
     return counts
+
+
+def _access_counts(system: System) -> dict[str, int]:
+    """How often an element of each tensor stands on a right side."""
+    return dict(Counter(n.name for e in system.equations for n in walk(e.value) if isinstance(n, Access)))
 
 
 def _elementwise(equation: Equation) -> bool:
@@ -130,24 +142,38 @@ def _inlined(expression: Expr, pending: Mapping[str, Equation]) -> Expr:
     return rebuild(expression, [_inlined(a, pending) for a in expression.args])
 
 
-def _best_form(value: Expr, system: System, known: tuple[Known, ...], inverse: Mapping[str, Inverse]) -> Expr:
+def _best_form(
+    value: Expr, ranges: Sequence[Range], system: System, known: tuple[Known, ...], inverse: Mapping[str, Inverse]
+) -> Expr:
     """The simpler of two: named functions kept where their formula is long, and all formulas put in.
 
     A named derivative whose formula is short, or reads only the stored output, is always put in.
     """
-    calls = [n for n in walk(value) if isinstance(n, Call)]
+    calls = dict(_calls(value, ranges, ()))
     short = {}
-    for call in calls:
-        formula = fold(system.expanded(call), known)
+    for call, (around, guards) in calls.items():
+        formula = fold(system.expanded(call), known, around, guards)
         stored = through_outputs(formula, inverse)
         if stored != formula or _cost(stored) <= _SHORT:
             short[call] = algebraic(stored)
     kept = tidied(value.xreplace(short))
     if all(call in short for call in calls) and not inverse.keys() & {a.name for a in accesses(kept)}:
         return kept
-    full = tidied(through_outputs(fold(system.expanded(value), known), inverse))
+    full = tidied(through_outputs(fold(system.expanded(value), known, ranges), inverse))
     named = sum(_cost(system.expanded(n)) for n in walk(kept) if isinstance(n, Call))
     return full if _cost(full) < _cost(kept) + named else kept
+
+
+def _calls(
+    expression: Expr, ranges: Sequence[Range], guards: Sequence[Expr]
+) -> Iterator[tuple[Call, tuple[Sequence[Range], Sequence[Expr]]]]:
+    """Every call of a named function, with the ranges and guards in force there."""
+    if isinstance(expression, Call):
+        yield expression, (ranges, guards)
+    if isinstance(expression, Reduction):
+        ranges, guards = (*ranges, *expression.ranges), (*guards, *expression.guards)
+    for part in expression.args:
+        yield from _calls(part, ranges, guards)
 
 
 def _cost(expression: Expr) -> int:
@@ -195,6 +221,8 @@ def inverses(system: System, skip: set[str]) -> dict[str, Inverse]:
         read = accesses(value)
         if len(read) != 1 or read[0].indices != equation.indices or value == read[0]:
             continue
+        if not _covers(equation, system.tensor(read[0].name).shape):
+            continue
         symbol = Dummy("z", real=True)
         formula = value.xreplace({read[0]: symbol})
         if formula.free_symbols != {symbol} or any(isinstance(n, Reduction) for n in walk(formula)):
@@ -203,6 +231,12 @@ def inverses(system: System, skip: set[str]) -> dict[str, Inverse]:
         if inverse is not None:
             found[read[0].name] = inverse
     return found
+
+
+def _covers(equation: Equation, shape: Sequence[Expr]) -> bool:
+    """Whether the equation's ranges are all of that shape, so that it has an element for every one of that tensor."""
+    pairs = zip(equation.ranges, shape, strict=True)
+    return all(r.lower == 0 and sp.expand(r.upper + 1 - extent) == 0 for r, extent in pairs)
 
 
 def _invert(formula: Expr, symbol: Dummy, output: Access, source: Access) -> Inverse | None:

@@ -9,11 +9,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 
 import sympy as sp
 from sympy import Dummy, Expr
 
+from .affine import box
+from .domains import protected
 from .expressions import Access, Call, Range, Reduction, Where, alpha_key, contains, freshen, index, rebuild, walk
 from .samples import BATCH
 from .simplify import tidied
@@ -61,7 +64,7 @@ class _Stabiliser:
     system: System
     equations: list[Equation] = field(default_factory=list)
     tensors: list[Tensor] = field(default_factory=list)
-    shared: dict[Expr, str] = field(default_factory=dict)  # canonical value -> the tensor that stores it
+    shared: dict[Hashable, str] = field(default_factory=dict)  # a value over a box -> the tensor that stores it
     functions: dict[str, FunctionDefinition] = field(default_factory=dict)
 
     def run(self) -> System:
@@ -126,7 +129,7 @@ class _Stabiliser:
     def _log_sum_exp(self, expression: Expr, scope: _Scope) -> Expr:
         """log Σ_k exp(u_k) → m + log S, as an equation of its own, shared by all who ask."""
         if isinstance(expression, sp.log) and _sum_of_exp(expression.args[0]):
-            found = self._lookup(expression)
+            found = self._lookup(expression, scope)
             if found is None:
                 _, maximum, total = self._shifted(expression.args[0], scope)
                 found = self._define("lse", maximum + sp.log(total), scope, expression)
@@ -148,45 +151,54 @@ class _Stabiliser:
 
     def _shifted_quotient(self, numerator: Expr, total: Reduction, scope: _Scope) -> Expr:
         exponential, maximum, shifted = self._shifted(total, scope)
-        bound = total.ranges[0].symbol
-        for symbol in numerator.free_symbols if len(total.ranges) == 1 else ():
-            if isinstance(symbol, Dummy) and total.body.xreplace({bound: symbol}) == numerator:
-                return exponential.xreplace({bound: symbol}) / shifted
+        (bound, *others) = total.ranges
+        for r in scope.ranges if not others else ():
+            same = (r.lower, r.upper) == (bound.lower, bound.upper)
+            if same and total.body.xreplace({bound.symbol: r.symbol}) == numerator:
+                return exponential.xreplace({bound.symbol: r.symbol}) / shifted
         return sp.exp(numerator.args[0] - maximum) / shifted
 
     def _shifted(self, total: Reduction, scope: _Scope) -> tuple[Expr, Access, Access]:
         """(exp(u_k - m) at the sum's own index, m, S) for Σ_k exp(u_k), each an equation, made once."""
         argument = total.body.args[0]
         maximum_value = Reduction("max", argument, total.ranges, total.guards)
-        maximum = self._lookup(maximum_value) or self._define("max", maximum_value, scope, maximum_value)
+        maximum = self._lookup(maximum_value, scope) or self._define("max", maximum_value, scope, maximum_value)
         exponential = sp.exp(argument - maximum)
-        if len(total.ranges) == 1 and not total.guards and total.ranges[0].lower == 0:
-            stored = self._lookup(exponential)
-            exponential = stored or self._define("exp", exponential, scope, exponential, total.ranges)
-        shifted = self._lookup(total)
+        if _one_whole_range(total):
+            inside = scope.inside(total)
+            exponential = self._lookup(exponential, inside) or self._define("exp", exponential, inside, exponential)
+        shifted = self._lookup(total, scope)
         if shifted is None:
             shifted = self._define("sum", Reduction("sum", exponential, total.ranges, total.guards), scope, total)
         return exponential, maximum, shifted
 
-    def _define(self, suffix: str, value: Expr, scope: _Scope, origin: Expr, extra: tuple[Range, ...] = ()) -> Access:
+    def _define(self, suffix: str, value: Expr, scope: _Scope, origin: Expr) -> Access:
         """A new equation for a part of an equation, found again by `origin`, whose free indices it carries."""
-        ranges = {r.symbol: r for r in (*scope.ranges, *extra)}
-        key, free = canonical(origin)
-        renamed = {v: index(v.name) for v in free}
-        fresh = tuple(
-            Range(renamed[v], ranges[v].lower.xreplace(renamed), ranges[v].upper.xreplace(renamed)) for v in free
-        )
+        key, ranges = self._place(origin, scope)
+        renamed = {r.symbol: index(r.symbol.name) for r in ranges}
+        fresh = tuple(replace(r, symbol=renamed[r.symbol]) for r in ranges)
         name = self._fresh(f"{scope.name}_{suffix}")
-        self.equations.append(Equation(name, tuple(r.symbol for r in fresh), fresh, freshen(value, renamed)))
-        shape = tuple(r.extent for r in fresh)
+        shape = tuple(sp.expand(r.upper + 1) for r in fresh)
         self.tensors.append(Tensor(name, shape, Role.DEFINED, BATCH in shape))
+        value = protected(freshen(value, renamed), fresh, self._shape)
+        self.equations.append(Equation(name, tuple(r.symbol for r in fresh), fresh, value))
         self.shared[key] = name
-        return Access(name, *free)
+        return Access(name, *(r.symbol for r in ranges))
 
-    def _lookup(self, origin: Expr) -> Access | None:
+    def _lookup(self, origin: Expr, scope: _Scope) -> Access | None:
         """Where the value of an expression is stored, read at the expression's own free indices."""
-        key, free = canonical(origin)
-        return Access(self.shared[key], *free) if key in self.shared else None
+        key, ranges = self._place(origin, scope)
+        return Access(self.shared[key], *(r.symbol for r in ranges)) if key in self.shared else None
+
+    def _place(self, origin: Expr, scope: _Scope) -> tuple[Hashable, tuple[Range, ...]]:
+        """A key for an expression over a box, and that box: a range for each of its free indices."""
+        body, free = canonical(origin)
+        boxes = {r.symbol: r for r in box(scope.ranges)}
+        ranges = tuple(boxes[v] for v in free)
+        return (body, tuple((r.lower, r.upper) for r in ranges)), ranges
+
+    def _shape(self, name: str) -> tuple[Expr, ...]:
+        return next(t.shape for t in self.tensors if t.name == name)
 
     def _fresh(self, name: str) -> str:
         taken = {t.name for t in self.tensors}
@@ -196,17 +208,37 @@ class _Stabiliser:
 
 
 def canonical(expression: Expr) -> tuple[Expr, tuple[Dummy, ...]]:
-    """A key that is equal for expressions equal up to index names, and the free indices in its order."""
+    """A key that is equal for expressions equal up to index names and the sign under even powers, and the
+    free indices in its order."""
     free: dict[Dummy, Expr] = {}
     outer = expression.free_symbols
-    for node in walk(expression):
-        if isinstance(node, Dummy) and node in outer and node not in free:
-            free[node] = sp.Symbol(f"_f{len(free)}", integer=True)
-    return alpha_key(expression.xreplace(free)), tuple(free)
+    by_name = sorted((n for n in walk(expression) if isinstance(n, Access)), key=lambda a: a.name)
+    for node in (*by_name, expression):  # by the tensors' names first: sums sort their terms by index names too
+        for part in walk(node):
+            if isinstance(part, Dummy) and part in outer and part not in free:
+                free[part] = sp.Symbol(f"_f{len(free)}", integer=True)
+    return alpha_key(_unsigned(expression.xreplace(free))), tuple(free)
+
+
+def _unsigned(expression: Expr) -> Expr:
+    """(v - u)² written as (u - v)², by one choice for both."""
+    if not expression.args or isinstance(expression, Access):
+        return expression
+    expression = rebuild(expression, [_unsigned(a) for a in expression.args])
+    if isinstance(expression, sp.Pow) and expression.exp.is_even and expression.base.could_extract_minus_sign():
+        return (-expression.base) ** expression.exp
+    return expression
 
 
 def _sum_of_exp(expression: Expr) -> bool:
     return isinstance(expression, Reduction) and expression.kind == "sum" and isinstance(expression.body, sp.exp)
+
+
+def _one_whole_range(total: Reduction) -> bool:
+    """Whether the sum is over one index from 0, without conditions: its summands make a tensor without gaps."""
+    (first, *others) = total.ranges
+    dependent = any(isinstance(v, Dummy) for v in first.upper.free_symbols)
+    return not others and not total.guards and first.lower == 0 and not dependent
 
 
 def _short(body: Expr) -> bool:

@@ -1,0 +1,65 @@
+"""Where an expression may be evaluated: reads that must stay inside their tensors.
+
+A System reads nothing outside a tensor: its ranges and guards see to it. A part of an equation that is
+computed on its own, over a whole box, loses the guards around it; here it gets them back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import sympy as sp
+from sympy import Expr, Integer
+
+from .affine import Bounds, bounds_of, guards_of, nonnegative, with_guards
+from .expressions import Access, Range, Reduction, Where, rebuild
+
+__all__ = ["Shapes", "protected", "unproved"]
+
+Shapes = Callable[[str], Sequence[Expr]]
+"""The shape of a tensor by its name."""
+
+
+def unproved(access: Access, shape: Sequence[Expr], bounds: Bounds) -> tuple[Expr, ...]:
+    """The conditions `0 <= subscript < extent`, as expressions >= 0, that the bounds do not prove."""
+    conditions = (
+        sp.expand(c)
+        for subscript, extent in zip(access.indices, shape, strict=True)
+        if bounds.get(subscript) != ((0,), (extent - 1,))
+        for c in (subscript, extent - 1 - subscript)
+    )
+    return tuple(c for c in dict.fromkeys(conditions) if not nonnegative(c, bounds))
+
+
+def protected(expression: Expr, ranges: Iterable[Range], shapes: Shapes) -> Expr:
+    """The expression, safe for every index in `ranges`: the same value wherever it was in force before.
+
+    A combination of indices of a sum (or another reduction) that would read outside a tensor takes no
+    part, and any other such element is 0.
+    """
+
+    def visit(node: Expr, bounds: Bounds) -> Expr:
+        if isinstance(node, Access):
+            missing = unproved(node, shapes(node.name), bounds)
+            return Where(sp.And(*(c >= 0 for c in missing)), node, Integer(0)) if missing else node
+        if isinstance(node, Where):
+            guards = guards_of(node.condition)
+            inside = with_guards(bounds, guards) if guards else bounds
+            return Where(node.condition, visit(node.then, inside), visit(node.otherwise, bounds))
+        if isinstance(node, Reduction):
+            inside = with_guards({**bounds, **bounds_of(node.ranges)}, node.guards)
+            missing = tuple(c for a in _always_read(node.body) for c in unproved(a, shapes(a.name), inside))
+            guards = tuple(dict.fromkeys((*node.guards, *missing)))
+            return Reduction(node.kind, visit(node.body, with_guards(inside, missing)), node.ranges, guards)
+        return rebuild(node, [visit(a, bounds) for a in node.args])
+
+    return visit(expression, bounds_of(ranges))
+
+
+def _always_read(expression: Expr) -> Iterator[Access]:
+    """The accesses that evaluating the expression reads: none in a branch, none in a reduction inside."""
+    if isinstance(expression, Access):
+        yield expression
+    elif not isinstance(expression, Reduction):
+        for part in [expression.condition] if isinstance(expression, Where) else expression.args:
+            yield from _always_read(part)
