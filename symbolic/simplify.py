@@ -49,7 +49,7 @@ def simplified(system: System) -> System:
     Forward equations stay as they are. Adjoints that nothing reads any more, unless asked for, go.
     """
     keep = set(system.outputs)
-    adjoints = {t.name for t in system.tensors if t.adjoint_of is not None}
+    adjoints = {t.name for t in system.tensors if t.adjoint_of is not None or t.tangent_of is not None}
     known = known_results(system.with_equations(e for e in system.equations if e.name not in adjoints))
     inverse = inverses(system, adjoints)
     equations: dict[str, list[Equation]] = {}
