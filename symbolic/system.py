@@ -51,8 +51,8 @@ class Tensor:
 class Equation:
     """`name[indices] = value`, for every value of the left side's index ranges.
 
-    `indices` are the left side's subscripts: the symbol of one of `ranges`, or an integer (a base
-    case). `position` is where the user wrote it, if anywhere.
+    `indices` are the left side's subscripts: the symbol of one of `ranges`, or a base case's fixed
+    subscript, an integer or an expression of sizes. `position` is where the user wrote it, if anywhere.
     """
 
     name: str

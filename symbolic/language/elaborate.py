@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 import sympy as sp
-from sympy import Expr, Symbol
+from sympy import Symbol
 
 from ..expressions import Range
 from ..names import closest
@@ -171,9 +171,7 @@ def _whole(spans: tuple[Span, ...]) -> bool:
     return all(span.first == 0 for span in spans)
 
 
-def _check_use(
-    declared: list[Declaration], arranged: list[Group], outputs: tuple[str, ...], outside: set[str]
-) -> None:
+def _check_use(declared: list[Declaration], arranged: list[Group], outputs: tuple[str, ...], outside: set[str]) -> None:
     for d in declared:
         if d.name not in outside:
             raise d.code.error(f"no equation uses {d.name!r}", d.node, "use it, or remove its declaration")
