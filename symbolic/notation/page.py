@@ -155,6 +155,7 @@ _LATEX_SPECIAL = {
     "′": "$'$",
     "·": r"$\cdot$",
     "→": r"$\to$",
+    "—": "---",
     **{letter: f"$\\{name}$" for name, letter in GREEK.items()},
 }
 
