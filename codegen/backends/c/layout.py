@@ -1,0 +1,47 @@
+"""Long lines of generated C, broken where a reader would break them."""
+
+from __future__ import annotations
+
+__all__ = ["folded"]
+
+_WIDTH = 118
+
+
+def folded(text: str) -> str:
+    """The text with every statement that is too long broken at spaces between its outermost operands."""
+    return "\n".join(piece for line in text.split("\n") for piece in _pieces(line))
+
+
+def _pieces(line: str) -> list[str]:
+    code = line.lstrip()
+    comment = code.startswith(("/*", "*")) or code.endswith("*/")
+    if len(line) <= _WIDTH or comment or code.startswith("#") or code.endswith("\\") or '"' in code:
+        return [line]
+    indent = " " * (len(line) - len(code) + 8)
+    pieces = []
+    while len(line) > _WIDTH:
+        place = _best_break(line)
+        if place is None:
+            break
+        pieces.append(line[:place])
+        line = indent + line[place + 1 :]
+    return [*pieces, line]
+
+
+def _best_break(line: str) -> int | None:
+    """The space at the lowest depth of parentheses; among equals the last, before an operator or after a comma."""
+    start = len(line) - len(line.lstrip())
+    depth, best, best_rank = 0, None, (0, 0)
+    for place, character in enumerate(line[:_WIDTH]):
+        depth += (character in "([{") - (character in ")]}")
+        if character != " " or place < max(start + 1, _WIDTH // 3):
+            continue
+        after = line[place + 1]
+        if not (after in "+-*/?:&|<>=!" and line[place + 1 : place + 3] != "= ") and line[place - 1] != ",":
+            continue
+        if after == "*" and line[place + 2] != " ":
+            continue  # a pointer, not a product
+        rank = (depth, after in "*/<>=!")
+        if best is None or rank <= best_rank:
+            best, best_rank = place, rank
+    return best
