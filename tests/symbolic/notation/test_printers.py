@@ -66,6 +66,10 @@ ARITY = {"msub": 2, "msup": 2, "msubsup": 3, "munderover": 3, "mover": 2, "mfrac
         ("(a - b)^j", "(a - b)^j"),
         (r"\frac{a + b}{a \cdot b}", "(a + b)/(a · b)"),
         (r"\frac{\partial a \cdot b}{\partial x_j}", "∂(a · b)/∂x_j"),
+        (r"\frac{a}{\frac{b}{x}}", "a/(b/x)"),
+        (r"\frac{\frac{a}{b}}{x}", "a/b/x"),
+        (r"\frac{a}{\frac{\partial b}{\partial x}}", "a/(∂b/∂x)"),
+        (r"\frac{\sum_{j=0}^b x_j}{a}", "(Σ_{j=0}^{b} x_j)/a"),
         (r"\sigma''(\alpha)", "σ′′(α)"),
         (r"\sqrt{a} + \sqrt{a + b}", "√a + √(a + b)"),
     ],
@@ -148,6 +152,13 @@ def test_long_chains_are_broken_into_rows_without_loss() -> None:
     lines = text_rows(chain)
     assert max(map(len, lines)) <= 100
     assert " ".join(" ".join(lines).split()) == text(chain)
+
+
+def test_rows_of_markdown_stand_between_dollars_on_lines_of_their_own() -> None:
+    terms = tuple(Apply(Symbol("loss"), (Indexed(X, (J,)), Symbol(c))) for c in "abcdefghij")
+    written = to_markdown(Page("t", (Display(Chain((A, Add(terms)))), Display(Chain((A, Add(terms))), whole=True))))
+    assert "\n\n$$\n\\begin{aligned}\na &= " in written
+    assert "\n\\end{aligned}\n$$\n\n$$a = " in written
 
 
 def test_a_single_long_product_is_broken_at_its_factors() -> None:
