@@ -119,9 +119,7 @@ class Compiled:
         return results
 
 
-def compiled(
-    program: Program, folder: Path, flags: Sequence[str] = ("-O1", "-march=native"), cc: str = "gcc"
-) -> Compiled:
+def compiled(program: Program, folder: Path, flags: Sequence[str] = ("-O1", "-march=native")) -> Compiled:
     """The program built as a shared object and loaded."""
     written(program, folder)
     name = program.name
