@@ -8,14 +8,15 @@ from dataclasses import dataclass, field, replace
 
 from sympy import Expr, Integer, Symbol, expand
 
+from chainrule.codegen.backends.formula import equation_text, statement_text
 from chainrule.codegen.ir import Contract, Kernel, Kind, Map, Reduce, Statement
 from chainrule.symbolic.errors import LoweringError
 from chainrule.symbolic.expressions import Access, Call, Range, accesses
 
 from . import sizes
 from .contract import MatrixProduct, matrix_product
-from .formula import comment, equation_text, statement_text
 from .fuse import Group, fused, unstored
+from .layout import comment
 from .names import Names
 from .reductions import emit_reduce
 from .scalar import ScalarPrinter

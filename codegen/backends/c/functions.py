@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from sympy import Expr
 
+from chainrule.codegen.backends.formula import expression_text
 from chainrule.codegen.ir import Kernel, Map, Program, Reduce, Scan, Statement
 from chainrule.symbolic.errors import LoweringError
 from chainrule.symbolic.expressions import Access, Call, walk
 from chainrule.symbolic.system import FunctionDefinition
 
-from .formula import comment, expression_text
+from .layout import comment
 from .names import Names
 from .scalar import ScalarPrinter
 

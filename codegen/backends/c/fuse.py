@@ -32,9 +32,10 @@ def fused(kernel: Kernel) -> list[Group]:
 
 def _plain(statement: Statement | Scan) -> Statement:
     """The statement, where it is of a form that this backend writes; LoweringError for any other."""
-    known = isinstance(statement, (Map, Reduce, Contract))
-    if known and statement.whole and not statement.when and not getattr(statement, "guards", ()):
-        return statement
+    if isinstance(statement, (Map, Reduce, Contract)):
+        conditional = statement.when or getattr(statement, "guards", ())
+        if statement.whole and not conditional:
+            return statement
     raise LoweringError(f"no C form yet: {format_statement(statement)}")
 
 

@@ -1,8 +1,11 @@
-"""Long lines of generated C, broken where a reader would break them."""
+"""Comments and long lines of generated C, broken where a reader would break them."""
 
 from __future__ import annotations
 
-__all__ = ["folded"]
+import textwrap
+from collections.abc import Iterable
+
+__all__ = ["comment", "folded"]
 
 _WIDTH = 118
 
@@ -45,3 +48,16 @@ def _best_break(line: str) -> int | None:
         if best is None or rank <= best_rank:
             best, best_rank = place, rank
     return best
+
+
+def comment(lines: Iterable[str], indent: str = "", width: int = 108) -> str:
+    """A C comment of those lines, wrapped; nothing in them can end it early."""
+    wrapped: list[str] = []
+    for line in lines:
+        safe = line.replace("*/", "* /").replace("/*", "/ *").replace("\\", "").replace("??", "? ?")
+        lead = " " * (len(safe) - len(safe.lstrip()))
+        wrapped.extend(textwrap.wrap(safe, width, subsequent_indent=f"{lead}    ", break_on_hyphens=False) or [""])
+    if len(wrapped) == 1:
+        return f"{indent}/* {wrapped[0]} */"
+    middle = [f"{indent} * {w}".rstrip() for w in wrapped[1:-1]]
+    return "\n".join([f"{indent}/* {wrapped[0]}", *middle, f"{indent} * {wrapped[-1]} */"])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import sympy as sp
 from sympy import Expr, Symbol
 
-from chainrule.codegen.backends.c.formula import equation_text
+from chainrule.codegen.backends.formula import equation_text
 from chainrule.codegen.ir import BATCH, Kernel, Kind
 from chainrule.symbolic.system import COST
 
