@@ -401,6 +401,15 @@ def test_data_that_lie_in_a_plans_results(target: str) -> None:
     wanted = kernels.gradients(**{**given, "y": forward.copy()[::-1]})
     assert_same((plan(given["x"], forward[::-1]), plan.gradients), wanted, 0)
 
+    kernels = module(target, LAYER)
+    bound = {"w": np.arange(9.0).reshape(3, 3), "s": np.array(2.0)}
+    plan = kernels.bind(5, **bound)
+    x = given["x"][:, :3].copy()
+    once = kernels.forward(x=x, **bound).p
+    for view in (lambda p: p, lambda p: p[:]):  # p is written before q reads x
+        for got, want in zip(plan.forward(view(plan.forward(x).p)), kernels.forward(x=once, **bound), strict=True):
+            np.testing.assert_array_equal(got, want)
+
 
 def test_a_plan_does_not_allocate(target: str) -> None:
     kernels, given = module(target), arrays(batch=512, m=90, n=80)
