@@ -31,7 +31,6 @@ from chainrule.symbolic.system import Equation, FunctionDefinition
 __all__ = [
     "BATCH",
     "DTYPES",
-    "PRODUCTS",
     "Argument",
     "Buffer",
     "Contract",
@@ -48,9 +47,6 @@ __all__ = [
 ]
 
 DTYPES = ("float32", "float64")
-
-PRODUCTS = ("jvp", "hvp", "gauss_newton")
-"""Entries made on request: products with the Jacobian of the outputs, the cost's Hessian, its Gauss-Newton form."""
 
 
 class Kind(Enum):
