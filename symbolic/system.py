@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from sympy import Expr, Symbol
+from sympy import DiracDelta, Expr, Integer, Symbol
 
 from .errors import FormulaError, Position
 from .expressions import Access, Call, Range, accesses, rebuild, walk
@@ -84,13 +84,13 @@ class FunctionDefinition:
     origin: str = "user"  # "user", "catalogue" or "undefined"
 
     def derivative(self, orders: Iterable[int]) -> Expr | None:
-        """The body differentiated `orders[m]` times in parameter m, by SymPy."""
+        """The body differentiated `orders[m]` times in parameter m, by SymPy; the derivative of sign is 0."""
         if self.body is None:
             return None
         result = self.body
         for parameter, order in zip(self.parameters, orders, strict=True):
             for _ in range(order):
-                result = result.diff(parameter)
+                result = result.diff(parameter).replace(DiracDelta, lambda *_: Integer(0))
         return result
 
     def apply(self, call: Call) -> Expr:
