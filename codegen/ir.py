@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from sympy import Dummy, Expr, Integer, Symbol
+from sympy import Dummy, Expr, Symbol
 
 from chainrule.symbolic.affine import coefficient
 from chainrule.symbolic.expressions import Access, Call, Range, accesses, walk
@@ -55,6 +55,7 @@ class Kind(Enum):
     DATA = "data"  # the caller, read only, leading axis BATCH
     PARAMETER = "parameter"  # the caller, read only
     COTANGENT = "cotangent"  # the caller, read only: the adjoint of an output, for a vector-Jacobian product
+    TANGENT = "tangent"  # the caller, read only: the direction of an input, for a product with a Jacobian or Hessian
     OUTPUT = "output"  # the caller, written
     LOCAL = "local"  # the workspace
 
@@ -63,7 +64,8 @@ class Kind(Enum):
 class Buffer:
     """A dense row-major array. `shape` includes the batch axis; `()` is one number.
 
-    `tensor` is the tensor of the System whose values it holds, `adjoint_of` the one whose gradient.
+    `tensor` is the tensor of the System whose values it holds, `adjoint_of` the one whose gradient,
+    `tangent_of` the one whose tangent.
     `slot` names the memory: local buffers with the same slot share it, at different times or, where
     a Map reads and writes the same element, in place. A local buffer may share an output's slot.
     """
@@ -73,6 +75,7 @@ class Buffer:
     kind: Kind
     adjoint_of: str | None = None
     slot: str = ""
+    tangent_of: str | None = None
 
     def __post_init__(self) -> None:
         if not self.slot:
@@ -192,7 +195,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class Kernel:
-    """One entry point: `entry` is "forward", "cost", "gradients" or "vjp".
+    """One entry point: `entry` is "forward", "cost", "gradients", "vjp", or one of PRODUCTS.
 
     `results` are the output buffers in the order in which they are returned (for "gradients" the
     cost comes first). `functions` define the names that `Call`s in the statements use.
@@ -219,7 +222,7 @@ class Kernel:
     @property
     def arguments(self) -> tuple[Buffer, ...]:
         """The caller's read-only buffers, in order."""
-        return tuple(b for b in self.buffers if b.kind in (Kind.DATA, Kind.PARAMETER, Kind.COTANGENT))
+        return tuple(b for b in self.buffers if b.kind not in (Kind.OUTPUT, Kind.LOCAL))
 
     @property
     def slots(self) -> Mapping[str, Buffer]:
@@ -234,11 +237,16 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Argument:
-    """A tensor that the caller passes; `shape` is that of one sample (no batch axis)."""
+    """A tensor that the caller passes; `shape` is that of one sample (no batch axis).
+
+    A cotangent is passed under its output's name, a tangent under its own (`w_dot`).
+    `per_sample` says whether it has the batch axis.
+    """
 
     name: str
     shape: tuple[Expr, ...]
     kind: Kind
+    per_sample: bool = False
 
 
 @dataclass(frozen=True)
@@ -313,7 +321,7 @@ def _problems(
 ) -> Iterator[str]:
     bound = {r.symbol for r in statement.loops} | outer
     plain = set(statement.out.indices) - {r.symbol for r in statement.ranges} - outer
-    if not isinstance(statement, Scatter) and not all(isinstance(i, Integer) for i in plain):
+    if not isinstance(statement, Scatter) and any(i.atoms(Dummy) for i in plain):
         yield "the loops are not the left side's indices"
     for access in (statement.out, *statement.reads()):
         try:

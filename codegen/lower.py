@@ -25,8 +25,10 @@ from chainrule.symbolic.samples import with_samples
 from chainrule.symbolic.simplify import merged_sums, simplified
 from chainrule.symbolic.stable import canonical, stable
 from chainrule.symbolic.system import COST, Equation, Role, System, Tensor
+from chainrule.symbolic.tangents import gauss_newton_product, hessian_product, tangent
 
 from .contractions import Factors, Group
+from .entries import PRODUCTS
 from .ir import (
     DTYPES,
     Argument,
@@ -49,18 +51,26 @@ __all__ = ["lower"]
 
 
 def lower(
-    system: System, *, name: str | None = None, dtype: str = "float64", wrt: Sequence[str] | None = None
+    system: System,
+    *,
+    name: str | None = None,
+    dtype: str = "float64",
+    wrt: Sequence[str] | None = None,
+    products: Sequence[str] = (),
 ) -> Program:
     """The Program of a System: kernels `forward`, `cost` and `gradients` (or `vjp` without a cost).
 
     `wrt` names the tensors whose gradients are computed (default: every parameter; without a cost
-    the data too). Raises LoweringError where an equation has no kernel form, ValueError for another
-    dtype than float32 or float64.
+    the data too). `products` asks for further kernels: "jvp" (tangents of the outputs), "hvp" and
+    "gauss_newton" (products with the cost's Hessian), all in directions of `wrt`. Raises
+    LoweringError where an equation has no kernel form, ValueError for another dtype than float32 or
+    float64 or another product.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
-    derivation = derive(with_samples(system), wrt, explain=False)
-    ready = stable(merged_sums(simplified(derivation.result), system.outputs))
+    batched = with_samples(system)
+    derivation = derive(batched, wrt, explain=False)
+    ready = _ready(derivation.result, system.outputs)
     kernels = []
     if system.outputs:
         kernels.append(_kernel("forward", ready, system.outputs))
@@ -69,11 +79,16 @@ def lower(
         kernels.append(_kernel("gradients", ready, (COST, *ready.outputs)))
     else:
         kernels.append(_kernel("vjp", ready, ready.outputs))
+    directions: tuple[Tensor, ...] = ()
+    for product in products:
+        made = _ready(_product(product, batched, derivation.wrt), ())
+        directions = directions or tuple(t for t in made.inputs if t.tangent_of is not None)
+        kernels.append(_kernel(product, made, made.outputs))
     return Program(
         name or system.name,
         dtype,
         system.sizes,
-        tuple(_arguments(system, ready)),
+        (*_arguments(system, ready), *(_direction(t) for t in directions)),
         system.outputs,
         derivation.wrt,
         tuple(kernels),
@@ -81,14 +96,35 @@ def lower(
     )
 
 
+def _ready(system: System, keep: Sequence[str]) -> System:
+    """Algebra and stable forms; the tensors in `keep` stay beside the System's outputs."""
+    return stable(merged_sums(simplified(system), keep))
+
+
+def _product(product: str, batched: System, wrt: Sequence[str]) -> System:
+    """The System of one product; its outputs are the results."""
+    if product == "jvp":
+        return tangent(batched, wrt, batched.outputs)
+    if product == "hvp":
+        return hessian_product(batched, wrt)
+    if product == "gauss_newton":
+        return gauss_newton_product(batched, wrt)
+    raise ValueError(f"product {product!r}: expected one of {', '.join(PRODUCTS)}")
+
+
+def _direction(tensor: Tensor) -> Argument:
+    shape = tensor.shape[1:] if tensor.per_sample else tensor.shape
+    return Argument(tensor.name, shape, Kind.TANGENT, tensor.per_sample)
+
+
 def _arguments(system: System, ready: System) -> Iterable[Argument]:
     """Data, parameters and cotangents with the shape of one sample; a cotangent has its output's name."""
     kinds = {Role.DATA: Kind.DATA, Role.PARAMETER: Kind.PARAMETER}
     for tensor in system.inputs:
-        yield Argument(tensor.name, tensor.shape, kinds[tensor.role])
+        yield Argument(tensor.name, tensor.shape, kinds[tensor.role], tensor.role is Role.DATA)
     for tensor in ready.inputs:
         if tensor.adjoint_of is not None:
-            yield Argument(tensor.adjoint_of, system.tensor(tensor.adjoint_of).shape, Kind.COTANGENT)
+            yield Argument(tensor.adjoint_of, system.tensor(tensor.adjoint_of).shape, Kind.COTANGENT, tensor.per_sample)
 
 
 def _kernel(entry: str, system: System, results: Sequence[str]) -> Kernel:
@@ -160,9 +196,11 @@ class _Lowering:
     def _buffer(self, tensor: Tensor) -> Buffer:
         kinds = {Role.DATA: Kind.DATA, Role.PARAMETER: Kind.PARAMETER, Role.DEFINED: Kind.LOCAL}
         kind = Kind.OUTPUT if tensor.name in self.results else kinds[tensor.role]
-        if kind is Kind.DATA and tensor.adjoint_of is not None:
+        if tensor.role is not Role.DEFINED and tensor.adjoint_of is not None:
             kind = Kind.COTANGENT
-        return Buffer(tensor.name, tensor.shape, kind, tensor.adjoint_of)
+        if tensor.role is not Role.DEFINED and tensor.tangent_of is not None:
+            kind = Kind.TANGENT
+        return Buffer(tensor.name, tensor.shape, kind, tensor.adjoint_of, tangent_of=tensor.tangent_of)
 
     def _recurrence(self, equations: list[Equation]) -> None:
         """Base cases as they are, the rest as one Scan; temporaries in it belong to one step."""

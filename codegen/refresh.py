@@ -1,6 +1,6 @@
 """Generates the committed kernels of `generated/` again, from a source tree:
 
-    python -m chainrule.codegen.refresh
+python -m chainrule.codegen.refresh
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from .derive import derive
 from .errors import DerivationError
 from .expressions import Access, Partial, Range, index
 from .rules import influenced, influencing, unfold_all
+from .simplify import simplified
 from .system import COST, Equation, Role, System, Tensor, renamed
 from .terms import Term, total
 
@@ -66,7 +67,7 @@ def tangent(system: System, directions: Sequence[str], results: Sequence[str]) -
 
 def hessian_product(system: System, wrt: Sequence[str]) -> System:
     """∂²cost/∂wrt² applied to a direction: the tangents of the gradients, as outputs in the order of `wrt`."""
-    gradient = derive(system, wrt, explain=False).result
+    gradient = simplified(derive(system, wrt, explain=False).result)
     return tangent(gradient, wrt, gradient.outputs)
 
 
@@ -129,7 +130,7 @@ def _composed(
     outputs = []
     for name, label in zip(wrt, backward.outputs, strict=True):
         if name in direct:
-            label = _with_penalty(name, label, of[_adjoint(curvature, name)], tensors, equations)
+            label = _with_penalty(label, of[_adjoint(curvature, name)], tensors, equations)
         outputs.append(label)
     return replace(system, tensors=tuple(tensors.values()), equations=tuple(equations), outputs=tuple(outputs))
 
@@ -138,9 +139,7 @@ def _adjoint(system: System, name: str) -> str:
     return next(t.name for t in system.tensors if t.adjoint_of == name)
 
 
-def _with_penalty(
-    name: str, label: str, penalty: str, tensors: dict[str, Tensor], equations: list[Equation]
-) -> str:
+def _with_penalty(label: str, penalty: str, tensors: dict[str, Tensor], equations: list[Equation]) -> str:
     """The sum of the product through the outputs and the cost's own curvature in the tensor."""
     whole = f"{label}_total"
     tensor = tensors[label]
@@ -178,7 +177,9 @@ class _Forward:
             return
         self.declare(equation.name, Role.DEFINED)
         renamed = {r.symbol: index(r.symbol.name) for r in equation.ranges}
-        ranges = tuple(Range(renamed[r.symbol], r.lower.xreplace(renamed), r.upper.xreplace(renamed)) for r in equation.ranges)
+        ranges = tuple(
+            Range(renamed[r.symbol], r.lower.xreplace(renamed), r.upper.xreplace(renamed)) for r in equation.ranges
+        )
         value = equation.value.xreplace(renamed)
         terms = [t for name in read for t in self._terms(value, name, ranges)]
         indices = tuple(renamed.get(i, i) for i in equation.indices)

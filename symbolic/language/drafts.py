@@ -12,20 +12,32 @@ from ..expressions import Range
 from .source import Code
 from .statements import EquationText
 
-__all__ = ["Draft", "Names", "Use", "Variable", "shown"]
+__all__ = ["Draft", "Names", "Span", "Use", "Variable"]
 
 
 @dataclass(frozen=True)
 class Names:
-    """The names of a model: the rank of each tensor (None where it is not known), and the sizes."""
+    """The names of a model: the rank of each tensor, and the sizes."""
 
     ranks: Mapping[str, int]
     sizes: Mapping[str, Symbol]
 
 
 @dataclass(frozen=True)
+class Span:
+    """One axis of a tensor: its length, and the first element that an equation defines (0 but for recurrences)."""
+
+    first: Expr
+    extent: Expr
+
+
+@dataclass(frozen=True)
 class Variable:
-    """An index of one equation: its symbol, placeholders for its bounds, and where it stands."""
+    """An index of one equation: its symbol, placeholders for its bounds, and where it stands.
+
+    `symbol` is the subscript of the left side; where that is shifted, `h[t + 1]`, the user's t is
+    `symbol - shift`.
+    """
 
     symbol: Dummy
     lower: Dummy
@@ -33,10 +45,16 @@ class Variable:
     node: ast.expr
     code: Code
     bound: bool
+    shift: int = 0
 
     @property
     def name(self) -> str:
         return str(self.symbol.name)
+
+    @property
+    def value(self) -> Expr:
+        """The index as the user writes it, in terms of the symbol."""
+        return self.symbol - self.shift
 
     @property
     def placeholder(self) -> Range:
@@ -64,17 +82,31 @@ class Use:
 
 @dataclass(frozen=True)
 class Draft:
-    """An equation whose ranges are still placeholders; `guards` are the conditions of each bound index's reduction."""
+    """An equation whose ranges are still placeholders; `guards` are the conditions of each bound index's reduction.
+
+    `subscripts` are the left side's: an index, or the fixed value of a base case.
+    """
 
     text: EquationText
-    subscripts: tuple[Variable | int, ...]
+    subscripts: tuple[Variable | Expr, ...]
     value: Expr
     variables: tuple[Variable, ...]
     uses: tuple[Use, ...]
     reads: tuple[str, ...]
     guards: Mapping[Variable, tuple[Expr, ...]]
 
+    @property
+    def name(self) -> str:
+        """The tensor that the equation defines."""
+        return self.text.name
 
-def shown(expression: Expr) -> str:
-    """The expression with its indices by the names that the user gave them."""
-    return str(expression.xreplace({s: Symbol(s.name) for s in expression.free_symbols}))
+    @property
+    def is_base(self) -> bool:
+        """Whether a subscript of the left side is fixed."""
+        return not all(isinstance(s, Variable) for s in self.subscripts)
+
+    def shown(self, expression: Expr) -> str:
+        """The expression with its indices as the user writes them."""
+        shifted = {v.symbol: Symbol(v.name) + v.shift for v in self.variables}
+        plain = expression.xreplace(shifted)
+        return str(plain.xreplace({s: Symbol(s.name) for s in plain.free_symbols}))

@@ -11,10 +11,11 @@ from sympy import Expr, Symbol
 from ..expressions import Range
 from ..names import closest
 from ..system import COST, Equation, FunctionDefinition, Role, System, Tensor
-from .drafts import Draft, Names, Variable
+from .drafts import Draft, Names, Span, Variable
 from .functions import FunctionTable
 from .indexed import draft
-from .shapes import Shapes, infer
+from .recurrences import Group, groups
+from .shapes import infer
 from .source import Source
 from .statements import Declaration, EquationText, FunctionText, IndexBound, OutputName, Statement, read
 
@@ -33,6 +34,7 @@ def elaborate(source: Source, name: str, given: Iterable[FunctionDefinition] = (
         raise source.error("this text has no equation", 0, hint)
     functions = FunctionTable(_of(program, FunctionText), given)
     names = _names(declared, equations)
+    _check_sizes(declared)
     _check_functions(_of(program, FunctionText), names)
     functions.read_all()
     drafts: dict[str, list[Draft]] = {}
@@ -40,18 +42,19 @@ def elaborate(source: Source, name: str, given: Iterable[FunctionDefinition] = (
         made = draft(text, functions, names)
         functions.check_size(made.value, text.body)
         drafts.setdefault(text.name, []).append(made)
-    order = _in_order(drafts)
+    arranged = groups(drafts)
     stated = _stated(_of(program, IndexBound), drafts, names)
-    found: dict[str, Shapes] = {}
-    shapes = {d.name: d.shape for d in declared}
-    for tensor in order:
-        found[tensor] = infer(drafts[tensor], shapes, stated)
-        shapes[tensor] = found[tensor].shape
-    outputs = _outputs(_of(program, OutputName), declared, drafts, order)
-    _check_use(declared, drafts, outputs)
-    finished = tuple(_finish(d, found[tensor].ranges) for tensor in order for d in _bases_first(drafts[tensor]))
+    spans = {d.name: tuple(Span(sp.Integer(0), extent) for extent in d.shape) for d in declared}
+    found = []
+    for group in arranged:
+        found.append(infer(group, spans, stated))
+        spans.update(found[-1].spans)
+    outside = _read_from_outside(arranged)
+    outputs = _outputs(_of(program, OutputName), declared, arranged, spans, outside)
+    _check_use(declared, arranged, outputs, outside)
+    finished = tuple(_finish(d, shapes.ranges) for shapes in found for d in shapes.order)
     used = functions.used(e.value for e in finished)
-    return System(_tensors(declared, drafts, order, shapes), finished, used, outputs, name)
+    return System(_tensors(declared, arranged, spans), finished, used, outputs, name)
 
 
 def _of(program: list[Statement], kind: type[Kind]) -> list[Kind]:
@@ -74,10 +77,10 @@ def _names(declared: list[Declaration], equations: list[EquationText]) -> Names:
             raise e.code.error(
                 _twice(e.name, lines[e.name]), e.node, "a declared tensor is given by the caller: rename one"
             )
-        if ranks.setdefault(e.name, len(e.subscripts)) != len(e.subscripts):
-            message = f"{e.name!r} has {ranks[e.name]} subscripts in line {lines[e.name]}, {len(e.subscripts)} here"
+        if ranks.setdefault(e.name, len(e.nodes)) != len(e.nodes):
+            message = f"{e.name!r} has {ranks[e.name]} subscripts in line {lines[e.name]}, {len(e.nodes)} here"
             raise e.code.error(message, e.node, "a tensor has one number of subscripts")
-        if e.name == COST and e.subscripts:
+        if e.name == COST and e.nodes:
             raise e.code.error(
                 "the cost is one number for each sample", e.node, "sum over its indices: cost = sum[j](…)"
             )
@@ -99,6 +102,30 @@ def _sizes(declared: list[Declaration], ranks: Mapping[str, int]) -> dict[str, S
                     raise d.code.error(message, d.node, "choose another name for one of them")
                 sizes.setdefault(symbol.name, symbol)
     return sizes
+
+
+def _check_sizes(declared: list[Declaration]) -> None:
+    """Every size has to follow from the shapes of the arrays that a caller passes.
+
+    An axis gives away its name, or the one unknown size that its expression has to the first degree.
+    """
+    extents = [extent for d in declared for extent in d.shape]
+    known: set[Symbol] = {extent for extent in extents if extent.is_Symbol}
+    while True:
+        rests = [(extent, extent.free_symbols - known) for extent in extents]
+        solved = {s for extent, rest in rests for s in rest if len(rest) == 1 and _linear(extent, s)}
+        if not solved:
+            break
+        known |= solved
+    for d in declared:
+        for symbol in sorted((s for extent in d.shape for s in extent.free_symbols - known), key=str):
+            message = f"no array's shape gives away the size {symbol.name!r}"
+            hint = f"let it be the length of an axis of data or a parameter: [{symbol.name}], or [2*{symbol.name} + 1]"
+            raise d.code.error(message, d.node, hint)
+
+
+def _linear(extent: Expr, symbol: Symbol) -> bool:
+    return bool(extent.is_polynomial(symbol) and sp.degree(extent, symbol) == 1)
 
 
 def _check_functions(texts: list[FunctionText], names: Names) -> None:
@@ -126,87 +153,73 @@ def _stated(bounds: list[IndexBound], drafts: Mapping[str, list[Draft]], names: 
     return stated
 
 
-def _in_order(drafts: Mapping[str, list[Draft]]) -> list[str]:
-    """The defined tensors, each after those that it reads, otherwise as written."""
-    order: dict[str, None] = {}
-    for start in drafts:
-        way: list[tuple[str, list[str]]] = [(start, [])] if start not in order else []
-        while way:
-            tensor, _ = way[-1]
-            waiting = [r for d in drafts[tensor] for r in d.reads if r in drafts and r != tensor and r not in order]
-            if not waiting:
-                order[tensor] = None
-                way.pop()
-                continue
-            on_way = [name for name, _ in way]
-            if waiting[0] in on_way:
-                raise _cycle(drafts, [*on_way[on_way.index(waiting[0]) :], waiting[0]])
-            way.append((waiting[0], []))
-    return list(order)
-
-
-def _cycle(drafts: Mapping[str, list[Draft]], cycle: list[str]) -> Exception:
-    text = drafts[cycle[0]][0].text
-    hint = "an equation reads what is given or defined by the others; a recurrence reads its own tensor alone"
-    return text.code.error(f"a cycle of equations: {' -> '.join(cycle)}", text.node, hint)
+def _read_from_outside(arranged: list[Group]) -> set[str]:
+    """Tensors that an equation outside their own group reads."""
+    return {r for group in arranged for d in group.drafts for r in d.reads if r not in group.layouts}
 
 
 def _outputs(
-    named: list[OutputName], declared: list[Declaration], drafts: Mapping[str, list[Draft]], order: list[str]
+    named: list[OutputName],
+    declared: list[Declaration],
+    arranged: list[Group],
+    spans: Mapping[str, tuple[Span, ...]],
+    outside: set[str],
 ) -> tuple[str, ...]:
     """The tensors named by `output`; else those that the cost reads, or those that nothing reads."""
+    defined = [tensor for group in arranged for tensor in group.layouts]
     outputs: dict[str, None] = {}
     for item in named:
         if item.name in outputs:
             raise item.code.error(f"{item.name!r} is named as an output twice", item.node, "remove one")
         if item.name == COST:
-            raise item.code.error(
-                "the cost is no output of forward", item.node, "remove it: the kernel `cost` returns it"
-            )
-        if item.name not in drafts:
+            hint = "remove it: the kernel `cost` returns it"
+            raise item.code.error("the cost is no output of forward", item.node, hint)
+        if item.name not in defined:
             what = "is given by the caller" if item.name in {d.name for d in declared} else "is not defined"
-            hint = closest(item.name, order) or "name a tensor that an equation defines"
+            hint = closest(item.name, defined) or "name a tensor that an equation defines"
             raise item.code.error(f"the output {item.name!r} {what}", item.node, hint)
+        if not _whole(spans[item.name]):
+            first = next(s.first for s in spans[item.name] if s.first != 0)
+            message = f"the output {item.name!r} is not defined before its element {first}"
+            raise item.code.error(message, item.node, "give it a base case, or name a tensor that has one")
         outputs[item.name] = None
     if named:
         return tuple(outputs)
-    if COST in drafts:
-        return tuple(r for d in drafts[COST] for r in d.reads if r in drafts)
-    read = {r for tensor, group in drafts.items() for d in group for r in d.reads if r != tensor}
-    return tuple(tensor for tensor in order if tensor not in read)
+    if COST in defined:
+        (cost,) = (d for group in arranged if COST in group.layouts for d in group.drafts)
+        return tuple(r for r in cost.reads if r in defined and _whole(spans[r]))
+    ends = [group for group in arranged if outside.isdisjoint(group.layouts)]
+    return tuple(tensor for group in ends for tensor in group.layouts if _whole(spans[tensor]))
 
 
-def _check_use(declared: list[Declaration], drafts: Mapping[str, list[Draft]], outputs: tuple[str, ...]) -> None:
-    read = {r for tensor, group in drafts.items() for d in group for r in d.reads if r != tensor}
+def _whole(spans: tuple[Span, ...]) -> bool:
+    return all(span.first == 0 for span in spans)
+
+
+def _check_use(declared: list[Declaration], arranged: list[Group], outputs: tuple[str, ...], outside: set[str]) -> None:
     for d in declared:
-        if d.name not in read:
+        if d.name not in outside:
             raise d.code.error(f"no equation uses {d.name!r}", d.node, "use it, or remove its declaration")
-    for tensor, group in drafts.items():
-        if tensor not in read and tensor not in outputs and tensor != COST:
-            text = group[0].text
-            raise text.code.error(
-                f"nothing uses {tensor!r}", text.node, f"add `output {tensor}`, or remove the equation"
-            )
+    for group in arranged:
+        if outside.isdisjoint(group.layouts) and group.layouts.keys().isdisjoint((*outputs, COST)):
+            text = group.drafts[0].text
+            hint = f"add `output {text.name}`, or remove the equation"
+            raise text.code.error(f"nothing uses {text.name!r}", text.node, hint)
 
 
 def _tensors(
-    declared: list[Declaration],
-    drafts: Mapping[str, list[Draft]],
-    order: list[str],
-    shapes: Mapping[str, tuple[Expr, ...]],
+    declared: list[Declaration], arranged: list[Group], spans: Mapping[str, tuple[Span, ...]]
 ) -> tuple[Tensor, ...]:
     """Declared tensors as declared, defined ones in order; those that depend on data differ from sample to sample."""
     roles = {"data": Role.DATA, "parameter": Role.PARAMETER}
     tensors = {d.name: Tensor(d.name, d.shape, roles[d.kind], d.kind == "data") for d in declared}
-    for name in order:
-        reads = (tensors[r] for d in drafts[name] for r in d.reads if r in tensors)
-        tensors[name] = Tensor(name, shapes[name], Role.DEFINED, name == COST or any(t.per_sample for t in reads))
+    for group in arranged:
+        reads = {r for d in group.drafts for r in d.reads if r in tensors}
+        per_sample = COST in group.layouts or any(tensors[r].per_sample for r in reads)
+        for name in group.layouts:
+            shape = tuple(span.extent for span in spans[name])
+            tensors[name] = Tensor(name, shape, Role.DEFINED, per_sample)
     return tuple(tensors.values())
-
-
-def _bases_first(group: list[Draft]) -> list[Draft]:
-    """Base cases in order, then the equation for the rest."""
-    return sorted(group, key=lambda d: next((s for s in d.text.subscripts if isinstance(s, int)), len(group)))
 
 
 def _finish(made: Draft, ranges: Mapping[Variable, Range]) -> Equation:
@@ -215,6 +228,6 @@ def _finish(made: Draft, ranges: Mapping[Variable, Range]) -> Equation:
     for variable in made.variables:
         known[variable.lower], known[variable.upper] = ranges[variable].lower, ranges[variable].upper
     left = tuple(ranges[s] for s in made.subscripts if isinstance(s, Variable))
-    indices = tuple(s.symbol if isinstance(s, Variable) else sp.Integer(s) for s in made.subscripts)
+    indices = tuple(s.symbol if isinstance(s, Variable) else s for s in made.subscripts)
     position = made.text.code.position(made.text.node)
-    return Equation(made.text.name, indices, left, made.value.xreplace(known), position)
+    return Equation(made.name, indices, left, made.value.xreplace(known), position)

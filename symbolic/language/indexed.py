@@ -19,8 +19,9 @@ from ..expressions import Access, Range, Reduction, Where, index
 from ..names import closest, name_problem
 from .drafts import Draft, Names, Use, Variable
 from .formula import Formula, Functions
+from .left import LeftIndex, left_side
 from .source import Code
-from .statements import MAX_INTEGER, MAX_SIZE_NODES, EquationText, elements
+from .statements import MAX_INTEGER, MAX_SIZE_NODES, EquationText, elements, size_of
 
 __all__ = ["IndexedFormula", "draft"]
 
@@ -30,21 +31,16 @@ _Reducer: TypeAlias = Callable[[Expr, list[Range], list[Expr]], Expr]
 def draft(text: EquationText, functions: Functions, names: Names) -> Draft:
     """Read one equation."""
     formula = IndexedFormula(text.body, functions, names)
-    subscripts: list[Variable | int] = []
-    for subscript, node in zip(text.subscripts, text.nodes, strict=True):
-        made = formula.variable(subscript, node, text.code) if isinstance(subscript, str) else subscript
-        subscripts.append(made)
+    subscripts: list[Variable | Expr] = []
+    for element, node in zip(left_side(text, names), text.nodes, strict=True):
+        if isinstance(element, LeftIndex):
+            subscripts.append(formula.variable(element.name, node, text.code, shift=element.shift))
+        else:
+            subscripts.append(element)
     formula.left = tuple(s for s in subscripts if isinstance(s, Variable))
     value = formula.read()
-    return Draft(
-        text,
-        tuple(subscripts),
-        value,
-        tuple(formula.variables),
-        tuple(formula.uses),
-        tuple(formula.reads),
-        formula.guards,
-    )
+    variables, uses, reads = tuple(formula.variables), tuple(formula.uses), tuple(formula.reads)
+    return Draft(text, tuple(subscripts), value, variables, uses, reads, formula.guards)
 
 
 class IndexedFormula(Formula):
@@ -61,7 +57,7 @@ class IndexedFormula(Formula):
         self._scope: dict[str, Variable] = {}
         self._facts: list[Expr] = []
 
-    def variable(self, name: str, node: ast.expr, code: Code, *, bound: bool = False) -> Variable:
+    def variable(self, name: str, node: ast.expr, code: Code, *, bound: bool = False, shift: int = 0) -> Variable:
         """A new index in scope."""
         for kind, taken in (("a tensor", self.names.ranks), ("a size", self.names.sizes)):
             if name in taken:
@@ -69,7 +65,7 @@ class IndexedFormula(Formula):
                     f"{name!r} is {kind} and cannot be an index", node, "choose another name for the index"
                 )
         lower, upper = (Dummy(f"{side}_{name}", integer=True) for side in ("lower", "upper"))
-        made = Variable(index(name), lower, upper, node, code, bound)
+        made = Variable(index(name), lower, upper, node, code, bound, shift)
         self.variables.append(made)
         self._scope[name] = made
         return made
@@ -80,12 +76,18 @@ class IndexedFormula(Formula):
     def _name(self, node: ast.Name) -> Expr:
         name = node.id
         if name in self._scope:
-            return self._scope[name].symbol
+            return self._scope[name].value
         if name in self.names.ranks:
             return self._access(node, name, ())
         if name in self.names.sizes:
             return self.names.sizes[name]
         return super()._name(node)
+
+    def _operation(self, node: ast.BinOp) -> Expr:
+        names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+        if isinstance(node.op, ast.FloorDiv) and names <= self.names.sizes.keys():
+            return size_of(self.code, node, positive=False)
+        return super()._operation(node)
 
     def _subscript(self, node: ast.Subscript) -> Expr:
         if not isinstance(node.value, ast.Name):
@@ -159,7 +161,7 @@ class IndexedFormula(Formula):
     def _integer_name(self, node: ast.Name) -> Expr | None:
         name = node.id
         if name in self._scope:
-            return self._scope[name].symbol
+            return self._scope[name].value
         if name in self.names.sizes:
             return self.names.sizes[name]
         if name in self.names.ranks:

@@ -1,97 +1,202 @@
-"""Several equations for one tensor: base cases at 0, 1, …, and one equation for all the rest."""
+"""Tensors that depend on each other through an index: along which axes, and that every read finds its element made.
+
+    h[0, i] = h0[i]                                   base cases begin the recurrence (or end it, at h[T, i])
+    z[t, i] = sum[j](u[i, j] * h[t - 1, j])           a read of an element made earlier
+    h[t, i] = tanh(z[t, i])                           a read at the same t: z is made before h
+
+A recurrence runs along one axis of each of its tensors, in one direction.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
-from sympy import Expr, Integer
+import sympy as sp
+from sympy import Expr
 
-from .drafts import Draft, Use, Variable, shown
+from ..order import components, recurrent
+from .drafts import Draft, Use, Variable
+from .layouts import Layout, layout
 
-__all__ = ["Layout", "layout"]
+__all__ = ["Group", "groups"]
 
 Prover = Callable[[Expr, Iterable[Expr]], bool]
 
 
 @dataclass(frozen=True)
-class Layout:
-    """`step` defines the tensor along `axis` from `len(bases)` on; with no bases there is no axis."""
+class Group:
+    """Tensors whose equations depend on each other, or a single one; how the elements of each are laid out."""
 
-    step: Draft
-    bases: tuple[Draft, ...]
-    axis: int | None
+    layouts: Mapping[str, Layout]
+    recurrent: bool
 
-    def start(self, draft: Draft, variable: Variable) -> int:
-        """The first value of an index: after the base cases, along the axis that they begin."""
-        if draft is self.step and self.axis is not None and self.step.subscripts[self.axis] is variable:
-            return len(self.bases)
-        return 0
+    @property
+    def drafts(self) -> tuple[Draft, ...]:
+        """All equations: base cases, then the others."""
+        bases = [b for each in self.layouts.values() for b in each.bases]
+        return (*bases, *(each.step for each in self.layouts.values()))
 
-    def check_bases(self) -> None:
-        """A tensor that reads itself must have a base case."""
-        name = self.step.text.name
-        if self.axis is None and name in self.step.reads:
-            hint = f"a recurrence needs a base case: {name}[0] = …, then {name}[t] = … {name}[t - 1]"
-            raise self.step.text.code.error(f"a cycle of equations: {name} -> {name}", self.step.text.node, hint)
+    @property
+    def reverse(self) -> bool:
+        """Whether the recurrence runs from the last element to the first."""
+        return any(each.reverse for each in self.layouts.values())
 
-    def check_reads(self, prove: Prover) -> None:
-        """Every element must read only elements of its own tensor that come before it."""
-        for draft in (*self.bases, self.step):
-            for use in draft.uses:
-                if use.tensor == draft.text.name and use.axis == self.axis:
-                    self._check_read(draft, use, prove)
+    def along(self, use: Use) -> bool:
+        """Whether the subscript is one along which the recurrence runs."""
+        return self.recurrent and use.tensor in self.layouts and self.layouts[use.tensor].axis == use.axis
 
-    def _check_read(self, draft: Draft, use: Use, prove: Prover) -> None:
-        assert self.axis is not None  # check_bases has been called
-        name = draft.text.name
-        current = draft.subscripts[self.axis]
-        here = current.symbol if isinstance(current, Variable) else Integer(current)
-        if not prove(here - 1 - use.subscript, use.guards):
-            message = f"{use.written} is read before it is defined: expected an element before {shown(here)}"
-            raise use.code.error(message, use.node, f"a recurrence reads earlier elements: {name}[{shown(here)} - 1]")
+    def in_order(self, prove: Prover) -> tuple[Draft, ...]:
+        """The equations in an order in which each reads, at its own index or earlier, what is made already.
+
+        Raises FormulaError for a read of what is made later, or not at all.
+        """
+        if not self.recurrent:
+            return self.drafts
+        bases = _sorted(self._base_reads(prove), "")
+        steps = _sorted(self._step_reads(prove), f" at the same {self._letter()}")
+        return (*bases, *steps)
+
+    def _letter(self) -> str:
+        time = next(iter(self.layouts.values())).time
+        return "index" if time is None else time.name
+
+    def _step_reads(self, prove: Prover) -> list[tuple[str, Draft, list[str]]]:
+        """Each step, with the tensors that it reads at its own index."""
+        found = []
+        for each in self.layouts.values():
+            assert each.time is not None  # every tensor of a recurrence has an axis
+            here = each.time.symbol
+            together: list[str] = []
+            for use in filter(self.along, each.step.uses):
+                ahead = use.subscript - here if self.reverse else here - use.subscript
+                if prove(ahead - 1, use.guards):
+                    continue
+                if use.tensor == each.name or not prove(ahead, use.guards):
+                    raise self._too_late(each.step, use, here)
+                together.append(use.tensor)
+            found.append((each.name, each.step, together))
+        return found
+
+    def _base_reads(self, prove: Prover) -> list[tuple[str, Draft, list[str]]]:
+        """Each base case, with the base cases that it reads."""
+        found = []
+        for each in self.layouts.values():
+            for number, (base, edge) in enumerate(zip(each.bases, each.edges, strict=True)):
+                reads = [_label(each, m) for m in range(number)]
+                for use in filter(self.along, base.uses):
+                    ahead = use.subscript - edge if self.reverse else edge - use.subscript
+                    if use.tensor == each.name and prove(ahead - 1, use.guards):
+                        continue
+                    target = self.layouts[use.tensor]
+                    met = [m for m, other in enumerate(target.edges) if sp.expand(use.subscript - other) == 0]
+                    if not met:
+                        raise self._too_late(base, use, edge)
+                    reads.append(_label(target, met[0]))
+                found.append((_label(each, number), base, reads))
+        return found
+
+    def _too_late(self, draft: Draft, use: Use, here: Expr) -> Exception:
+        side, sign = ("after", "+") if self.reverse else ("before", "-")
+        place = draft.shown(here)
+        message = f"{use.written} is read before it is defined: expected an element {side} {place}"
+        if draft.is_base:
+            hint = "a base case reads given tensors and other base cases alone"
+        else:
+            when = "later" if self.reverse else "earlier"
+            hint = f"a recurrence reads {when} elements: {use.tensor}[{place} {sign} 1]"
+        return use.code.error(message, use.node, hint)
 
 
-def layout(drafts: list[Draft]) -> Layout:
-    """How the equations of one tensor share its elements.
+def _label(each: Layout, number: int) -> str:
+    return f"{each.name}[{each.edges[number]}]"
 
-    Raises FormulaError where an element is defined twice or not at all.
+
+def _sorted(reads: list[tuple[str, Draft, list[str]]], where: str) -> list[Draft]:
+    """The equations, each after those that it reads; they are named, and `where` ends the error for a cycle."""
+    drafts = {name: draft for name, draft, _ in reads}
+    edges = {name: found for name, _, found in reads}
+    for found in components(edges):
+        if recurrent(found, edges):
+            path = " -> ".join(_cycle(found[0], edges))
+            text = drafts[found[0]].text
+            hint = "a recurrence reads earlier elements in at least one of them"
+            raise text.code.error(f"a cycle of equations: {path}{where}", text.node, hint)
+    return [drafts[name] for (name,) in components(edges)]
+
+
+def groups(drafts: Mapping[str, list[Draft]]) -> list[Group]:
+    """The tensors' equations, in groups that depend on each other, each group after all that it reads.
+
+    Raises FormulaError for a cycle that is no recurrence, and for base cases that do not fit.
     """
-    steps = [d for d in drafts if not any(isinstance(s, int) for s in d.subscripts)]
-    bases = [d for d in drafts if d not in steps]
-    name = drafts[0].text.name
-    for extra in steps[1:]:
-        raise _twice(steps[0], extra, name)
-    if not steps:
-        first = drafts[0].text
-        hint = f"add the equation of the others, such as {name}[t] = …"
-        raise first.code.error(f"{name!r} has base cases alone", first.node, hint)
-    axes = [_axis(base) for base in bases]
-    for base, axis in zip(bases, axes, strict=True):
-        if axis != axes[0]:
-            raise base.text.code.error(f"the base cases of {name!r} are on different axes", base.text.node, _ONE_AXIS)
-    ordered = sorted(bases, key=lambda b: b.text.subscripts[axes[0]])
-    for number, base in enumerate(ordered):
-        if base.text.subscripts[axes[0]] == number:
+    reads = {name: list(dict.fromkeys(r for d in each for r in d.reads)) for name, each in drafts.items()}
+    found = []
+    for names in components(reads):
+        layouts = {name: layout(drafts[name]) for name in names}
+        if not recurrent(names, reads):
+            found.append(Group(layouts, recurrent=False))
             continue
-        if number and base.text.subscripts[axes[0]] == ordered[number - 1].text.subscripts[axes[0]]:
-            raise _twice(ordered[number - 1], base, name)
-        message = f"expected the base case {number} of {name!r}, found {base.text.subscripts[axes[0]]}"
-        raise base.text.code.error(message, base.text.node, "base cases begin at 0 and leave no gap")
-    return Layout(steps[0], tuple(ordered), axes[0] if axes else None)
+        axes = _axes(layouts)
+        for name in names:
+            if name not in axes:
+                raise _no_recurrence(drafts, _cycle(name, {n: reads[n] for n in names}))
+        _check_direction(layouts)
+        found.append(Group({n: replace(each, axis=axes[n]) for n, each in layouts.items()}, recurrent=True))
+    return found
 
 
-def _axis(base: Draft) -> int:
-    numbers = [axis for axis, s in enumerate(base.subscripts) if isinstance(s, int)]
-    if len(numbers) > 1:
-        raise base.text.code.error("a base case with two numbers on the left side", base.text.node, _ONE_AXIS)
-    return numbers[0]
+def _axes(layouts: Mapping[str, Layout]) -> dict[str, int]:
+    """The axis along which each tensor's recurrence runs: that of its base cases, or one that reads connect to it."""
+    axes = {name: each.axis for name, each in layouts.items() if each.axis is not None}
+    progress = bool(axes)
+    while progress:
+        progress = False
+        for each in layouts.values():
+            for name, axis in _connected(each, layouts, axes):
+                if name not in axes:
+                    axes[name], progress = axis, True
+    return axes
 
 
-def _twice(first: Draft, second: Draft, name: str) -> Exception:
-    place = first.text.code.position(first.text.node)
-    message = f"{name!r} is defined twice: first in line {place.line}, column {place.column}"
-    return second.text.code.error(message, second.text.node, "rename one of them, or remove it")
+def _connected(each: Layout, layouts: Mapping[str, Layout], axes: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    """Axes that the subscripts of one step's reads tell: one index runs along both."""
+    left = each.step.subscripts
+    for use in each.step.uses:
+        if use.tensor not in layouts:
+            continue
+        inside = [m for m, s in enumerate(left) if isinstance(s, Variable) and s.symbol in use.subscript.free_symbols]
+        if axes.get(each.name) in inside:
+            yield use.tensor, use.axis
+        elif axes.get(use.tensor) == use.axis and len(inside) == 1:
+            yield each.name, inside[0]
 
 
-_ONE_AXIS = "base cases fix one subscript, the same for all: h[0, i] = …, h[1, i] = …"
+def _check_direction(layouts: Mapping[str, Layout]) -> None:
+    begun = [each for each in layouts.values() if each.bases]
+    for each in begun[1:]:
+        if each.reverse != begun[0].reverse:
+            ends = "at the end" if each.reverse else "at the beginning"
+            message = f"{each.name!r} has its base cases {ends}, {begun[0].name!r} at the other end"
+            text = each.bases[0].text
+            raise text.code.error(message, text.node, "tensors that depend on each other run in one direction")
+
+
+def _cycle(start: str, reads: Mapping[str, Iterable[str]]) -> list[str]:
+    """The shortest way from a name back to itself, in a group whose members reach each other."""
+    ways = [[start]]
+    seen: set[str] = set()
+    while True:
+        way = ways.pop(0)
+        for name in reads[way[-1]]:
+            if name == start:
+                return [*way, start]
+            if name in reads and name not in seen:
+                seen.add(name)
+                ways.append([*way, name])
+
+
+def _no_recurrence(drafts: Mapping[str, list[Draft]], cycle: list[str]) -> Exception:
+    text = drafts[cycle[0]][0].text
+    hint = "a recurrence needs a base case, h[0] = …, and reads earlier elements, h[t] = … h[t - 1]"
+    return text.code.error(f"a cycle of equations: {' -> '.join(cycle)}", text.node, hint)

@@ -58,10 +58,9 @@ class FunctionText:
 
 @dataclass(frozen=True)
 class EquationText:
-    """`z[j] = …`: the left side's subscripts are names of indices, or integers (a base case)."""
+    """`z[j] = …`, `h[t + 1] = …` or `h[0] = …`: what the left side's subscripts mean depends on the sizes."""
 
     name: str
-    subscripts: tuple[str | int, ...]
     code: Code
     node: ast.expr
     body: Code
@@ -132,8 +131,7 @@ def _declarations(kind: str, code: Code) -> Iterator[Declaration]:
     for item in elements(code.tree()):
         if isinstance(item, ast.Subscript):
             sizes = elements(item.slice)
-            if len(sizes) > MAX_RANK:
-                raise code.error(f"a tensor of {len(sizes)} axes: at most {MAX_RANK} are allowed", item)
+            _check_rank(code, item, len(sizes))
             shape = tuple(size_of(code, node) for node in sizes)
             yield Declaration(kind, _named(code, item.value, "a tensor"), shape, code, item.value)
         else:
@@ -190,8 +188,9 @@ def _definition(code: Code) -> Statement:
         return _function(left, node, body)
     if isinstance(node, ast.Subscript):
         name = _named(left, node.value, "a tensor")
-        return EquationText(name, _subscripts(left, node), left, node, body)
-    return EquationText(_named(left, node, "a tensor"), (), left, node, body)
+        _check_rank(left, node, len(elements(node.slice)))
+        return EquationText(name, left, node, body)
+    return EquationText(_named(left, node, "a tensor"), left, node, body)
 
 
 def _outside(text: str, column: int) -> bool:
@@ -210,24 +209,9 @@ def _function(code: Code, node: ast.Call, body: Code) -> FunctionText:
     return FunctionText(name, parameters, code, node, body)
 
 
-def _subscripts(code: Code, node: ast.Subscript) -> tuple[str | int, ...]:
-    nodes = elements(node.slice)
-    if len(nodes) > MAX_RANK:
-        raise code.error(f"a tensor of {len(nodes)} axes: at most {MAX_RANK} are allowed", node)
-    found: list[str | int] = []
-    for element in nodes:
-        if isinstance(element, ast.Constant) and isinstance(element.value, int):
-            found.append(int(_integer(code, element)))
-        elif isinstance(element, ast.Name):
-            name = _named(code, element, "an index")
-            if name in found:
-                hint = "for a diagonal write where(i == j, …, 0) with two indices"
-                raise code.error(f"the index {name!r} stands twice on the left side", element, hint)
-            found.append(name)
-        else:
-            message = f"expected an index or a number on the left side, found {code.written(element)!r}"
-            raise code.error(message, element, "write h[t, i] = … h[t - 1, i], with base cases such as h[0, i] = …")
-    return tuple(found)
+def _check_rank(code: Code, node: ast.expr, rank: int) -> None:
+    if rank > MAX_RANK:
+        raise code.error(f"a tensor of {rank} axes: at most {MAX_RANK} are allowed", node)
 
 
 def _integer(code: Code, node: ast.Constant) -> Integer:

@@ -123,7 +123,7 @@ def test_a_collapsed_term_has_the_same_value(case):
     assert_equal(term, hoist(collapsed), free)
 
 
-I, J, K, L, P = (index(n) for n in "ijklp")
+H, J, K, L, P = (index(n) for n in "hjklp")
 
 
 def one(*factors, bound, deltas, guards=()):
@@ -131,59 +131,59 @@ def one(*factors, bound, deltas, guards=()):
 
 
 def test_a_delta_keeps_one_value_of_its_index():
-    """Σ_k δ_ki f_k = f_i."""
-    term = one(Access("f", K), bound=[Range(K, Integer(0), N - 1)], deltas=[Delta(K, I)])
-    assert collapse(term, [Range(I, Integer(0), N - 1)]) == Term((Access("f", I),))
+    """Σ_k δ_kh f_k = f_h."""
+    term = one(Access("f", K), bound=[Range(K, Integer(0), N - 1)], deltas=[Delta(K, H)])
+    assert collapse(term, [Range(H, Integer(0), N - 1)]) == Term((Access("f", H),))
 
 
 def test_a_shift_bounds_the_other_index():
     """Σ_{p<P, k<K} δ(i, p + k) dy_p h_k: k from max(0, i - P + 1) to min(K - 1, i)."""
     term = one(
         Access("dy", P), Access("h", K), bound=[Range(P, Integer(0), N - 1), Range(K, Integer(0), M - 1)],
-        deltas=[Delta(I, P + K)],
+        deltas=[Delta(H, P + K)],
     )  # fmt: skip
-    found = collapse(term, [Range(I, Integer(0), N + M - 2)])
-    assert found.bound == (Range(K, Max(0, I - N + 1), Min(M - 1, I)),)
-    assert found.factors == (Access("dy", I - K), Access("h", K))
+    found = collapse(term, [Range(H, Integer(0), N + M - 2)])
+    assert found.bound == (Range(K, Max(0, H - N + 1), Min(M - 1, H)),)
+    assert found.factors == (Access("dy", H - K), Access("h", K))
     assert not found.deltas
     assert not found.guards
 
 
 def test_a_bound_that_another_implies_is_dropped():
     """From j >= 0 and j >= i + 1 with i >= 0 the second remains."""
-    term = one(Access("f", I, J), bound=[Range(J, Integer(0), N - 1)], deltas=[], guards=[J - I - 1])
-    assert collapse(term, [Range(I, Integer(0), N - 1)]).bound == (Range(J, I + 1, N - 1),)
+    term = one(Access("f", H, J), bound=[Range(J, Integer(0), N - 1)], deltas=[], guards=[J - H - 1])
+    assert collapse(term, [Range(H, Integer(0), N - 1)]).bound == (Range(J, H + 1, N - 1),)
 
 
 def test_a_stride_stays_a_delta():
     """Σ_p δ(i, 2p) f_p has no integer solution for odd i: it is written by a scatter, never as f_{i/2}."""
-    term = one(Access("f", P), bound=[Range(P, Integer(0), N - 1)], deltas=[Delta(I, 2 * P)])
-    assert collapse(term, [Range(I, Integer(0), 2 * N - 1)]).deltas == (Delta(I, 2 * P),)
+    term = one(Access("f", P), bound=[Range(P, Integer(0), N - 1)], deltas=[Delta(H, 2 * P)])
+    assert collapse(term, [Range(H, Integer(0), 2 * N - 1)]).deltas == (Delta(H, 2 * P),)
 
 
 def test_a_window_of_a_stride_is_gathered():
     """Σ_{p, u<2} δ(i, 2p + u) f_p: u = i - 2p, its bounds are guards on p."""
     term = one(Access("f", P), bound=[Range(P, Integer(0), N - 1), Range(K, Integer(0), Integer(1))],
-               deltas=[Delta(I, 2 * P + K)])  # fmt: skip
-    found = collapse(term, [Range(I, Integer(0), 2 * N - 1)])
-    assert set(found.guards) == {I - 2 * P, 2 * P + 1 - I}
+               deltas=[Delta(H, 2 * P + K)])  # fmt: skip
+    found = collapse(term, [Range(H, Integer(0), 2 * N - 1)])
+    assert set(found.guards) == {H - 2 * P, 2 * P + 1 - H}
     assert not found.deltas
 
 
 def test_deltas_that_contradict_each_other_are_zero():
-    term = one(Access("f", K), bound=[Range(K, Integer(0), N - 1)], deltas=[Delta(K, I), Delta(K, I + 1)])
-    assert 0 in collapse(term, [Range(I, Integer(0), N - 1)]).factors
+    term = one(Access("f", K), bound=[Range(K, Integer(0), N - 1)], deltas=[Delta(K, H), Delta(K, H + 1)])
+    assert 0 in collapse(term, [Range(H, Integer(0), N - 1)]).factors
 
 
 def test_an_access_does_not_leave_a_sum_that_may_be_empty():
     """a_i Σ_{k = i}^{M-1} f_k would read a_i where the sum is empty, and a may have no such element."""
-    term = Term((Access("a", I), Access("f", K)), (Range(K, I, M - 1),))
+    term = Term((Access("a", H), Access("f", K)), (Range(K, H, M - 1),))
     assert hoist(term) == term
-    term = Term((Access("a", I), Access("f", K)), (Range(K, Integer(0), M - 1),))
-    assert hoist(term).factors[0] == Access("a", I)
+    term = Term((Access("a", H), Access("f", K)), (Range(K, Integer(0), M - 1),))
+    assert hoist(term).factors[0] == Access("a", H)
 
 
 def test_a_sum_of_nothing_but_a_count_is_the_count():
-    assert hoist(Term((Access("a", I),), (Range(K, Integer(0), N - 1),))).factors == (N, Access("a", I))
+    assert hoist(Term((Access("a", H),), (Range(K, Integer(0), N - 1),))).factors == (N, Access("a", H))
     dependent = Term((Integer(1),), (Range(K, Integer(0), N - 1), Range(L, Integer(0), K)))
     assert hoist(dependent).expression == Reduction("sum", Integer(1), dependent.bound)
