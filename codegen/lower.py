@@ -9,7 +9,7 @@ of an equation a Map. Equal reductions are computed once.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import sympy as sp
@@ -19,7 +19,18 @@ from chainrule.symbolic.affine import box
 from chainrule.symbolic.derive import derive
 from chainrule.symbolic.domains import protected
 from chainrule.symbolic.errors import LoweringError
-from chainrule.symbolic.expressions import Access, Call, Delta, Range, Reduction, rebuild, walk
+from chainrule.symbolic.expressions import (
+    Access,
+    Call,
+    Delta,
+    Range,
+    Reduction,
+    accesses,
+    freshen,
+    index,
+    rebuild,
+    walk,
+)
 from chainrule.symbolic.rules import influencing
 from chainrule.symbolic.samples import with_samples
 from chainrule.symbolic.simplify import merged_sums, simplified
@@ -149,6 +160,16 @@ def _refuse(statement: Statement | Scan) -> None:
         )
 
 
+@dataclass(frozen=True)
+class _Step:
+    """One equation of a scan, while its statements are made."""
+
+    range: Range
+    names: frozenset[str]  # of the tensors that the scan computes
+    whole: tuple[Range, ...]  # the equation's ranges, the scan's index among them
+    conditions: tuple[Expr, ...]
+
+
 @dataclass
 class _Lowering:
     """One kernel in the making."""
@@ -159,7 +180,10 @@ class _Lowering:
     temporaries: dict[str, tuple[Expr, ...]] = field(default_factory=dict)  # name -> shape
     shared: dict[Hashable, tuple[str, tuple[int, ...]]] = field(default_factory=dict)  # -> temporary, order of indices
     aliases: dict[str, str] = field(default_factory=dict)  # a copy -> what it copies
-    outer: tuple[Range, ...] = ()  # the index of the scan at work
+    step: _Step | None = None  # the equation of a scan at work
+    before: tuple[list[Statement | Scan], dict[Hashable, tuple[str, tuple[int, ...]]]] = field(
+        default_factory=lambda: ([], {})
+    )
 
     def run(self, entry: str) -> Kernel:
         needed = influencing(self.system, *self.results)
@@ -207,14 +231,25 @@ class _Lowering:
         plan = plan_scan(equations)
         for base in plan.bases:
             self._equation(base)
-        outside, shared, self.outer = self.statements, self.shared, (plan.range,)
+        names = frozenset(e.name for e in equations)
         inner: list[Statement] = []
+        self.before = self.statements, self.shared
         for equation, conditions in zip(plan.steps, plan.conditions, strict=True):
+            self.step = _Step(plan.range, names, equation.ranges, conditions)
             self.statements, self.shared = [], {}
             self._equation(replace(equation, ranges=tuple(r for r in equation.ranges if r.symbol != plan.range.symbol)))
             inner.extend(replace(s, when=conditions) for s in self.statements if isinstance(s, Statement))
-        self.statements, self.shared, self.outer = outside, shared, ()
+        (self.statements, self.shared), self.step = self.before, None
         self.statements.append(Scan(plan.range, plan.reverse, tuple(inner)))
+
+    def _before_scan(self, reduction: Reduction, equation: Equation, scope: Sequence[Range], step: _Step) -> Expr:
+        """A reduction that reads nothing of the scan, computed for all its steps at once."""
+        own = self.statements, self.shared
+        (self.statements, self.shared), self.step = self.before, None
+        known = {r.symbol for r in step.whole}
+        stored = self._extracted(reduction, equation, (*step.whole, *(r for r in scope if r.symbol not in known)))
+        (self.statements, self.shared), self.step = own, step
+        return stored
 
     def _equation(self, equation: Equation) -> None:
         value = self._resolved(equation.value)
@@ -246,21 +281,38 @@ class _Lowering:
         A temporary is computed over a whole box, so its reads are held inside their tensors again.
         """
         if isinstance(expression, Reduction):
-            body, free = canonical(expression)
-            loops = {r.symbol: r for r in box(scope, self.outer) if r.symbol in free}
-            ordered = [loops[v] for v in free if v in loops]
-            key = body, tuple((r.lower, r.upper) for r in ordered)
-            if key not in self.shared:
-                ranges = tuple(loops.values())
-                name = self._temporary(f"{equation.name}_{expression.kind}", ranges)
-                self.shared[key] = name, tuple(ordered.index(r) for r in ranges)
-                value = protected(expression, (*self.outer, *ranges), self._shape)
-                self._reduce(value, equation, Access(name, *loops), ranges)
-            name, order = self.shared[key]
-            return Access(name, *(ordered[m].symbol for m in order))
+            step = self.step
+            if step is not None and not step.names & {a.name for a in accesses(expression)}:
+                return self._before_scan(expression, equation, scope, step)
+            outer, facts = ((step.range,), step.conditions) if step is not None else ((), ())
+            loops = tuple(r for r in box(scope, outer) if r.symbol in expression.free_symbols)
+
+            shifted, ranges = _from_zero(loops)
+            moved = freshen(expression, shifted)
+
+            def make(target: Access) -> None:
+                value = protected(moved, (*outer, *ranges), self._shape, facts)
+                self._reduce(value, equation, target, ranges)
+
+            stored = self._stored(moved, f"{equation.name}_{expression.kind}", ranges, make)
+            back = {n.symbol: r.symbol - r.lower for n, r in zip(ranges, loops, strict=True)}
+            return Access(stored.name, *(i.xreplace(back) for i in stored.indices))
         if isinstance(expression, Access):
             return expression
         return rebuild(expression, [self._extracted(a, equation, scope) for a in expression.args])
+
+    def _stored(self, value: Expr, name: str, loops: Sequence[Range], make: Callable[[Access], None]) -> Access:
+        """The temporary that holds a value over the loops: one that is there already, or one that `make` writes."""
+        body, free = canonical(value)
+        ranges = {r.symbol: r for r in loops}
+        ordered = [ranges[v] for v in free if v in ranges]
+        key = body, tuple((r.lower, r.upper) for r in ordered)
+        if key not in self.shared:
+            name = self._temporary(name, loops)
+            self.shared[key] = name, tuple(ordered.index(r) for r in loops)
+            make(Access(name, *ranges))
+        name, order = self.shared[key]
+        return Access(name, *(ordered[m].symbol for m in order))
 
     def _shape(self, name: str) -> tuple[Expr, ...]:
         return self.temporaries[name] if name in self.temporaries else self.system.tensor(name).shape
@@ -280,7 +332,8 @@ class _Lowering:
             return
         body = self._extracted(reduction.body, equation, (*loops, *reduction.ranges))
         if reduction.kind == "sum" and not isinstance(body, sp.Add) and _box(loops, reduction):
-            factors = Factors.of(body, loops, reduction.ranges)
+            shifted, ranges = _from_zero(reduction.ranges)
+            factors = Factors.of(freshen(body, shifted), loops, ranges)
             if factors.contractible:
                 self._contract(factors, equation, out)
                 return
@@ -323,15 +376,25 @@ class _Lowering:
         if group.access is not None:
             return group.access
         ranges = tuple(r for r in factors.every if r.symbol in group.indices)
-        name = self._temporary(f"{equation.name}_factor", ranges)
-        target = Access(name, *(r.symbol for r in ranges))
-        self.statements.append(Map(target, ranges, equation, sp.Mul(*group.factors)))
-        return target
+        body = sp.Mul(*group.factors)
+
+        def make(target: Access) -> None:
+            self.statements.append(Map(target, ranges, equation, body))
+
+        return self._stored(body, f"{equation.name}_factor", ranges, make)
 
 
 def _box(loops: Sequence[Range], reduction: Reduction) -> bool:
     """Whether the loops cover a whole box: no guards, no bound that depends on an index."""
-    ranges = (*loops, *reduction.ranges)
-    return not reduction.guards and all(
-        r.lower == 0 and not any(isinstance(v, Dummy) for v in r.upper.free_symbols) for r in ranges
+    bounds = [b for r in reduction.ranges for b in (r.lower, r.upper)] + [r.upper for r in loops]
+    dependent = any(isinstance(v, Dummy) for b in bounds for v in b.free_symbols)
+    return not reduction.guards and not dependent and all(r.lower == 0 for r in loops)
+
+
+def _from_zero(ranges: Sequence[Range]) -> tuple[dict[Expr, Expr], tuple[Range, ...]]:
+    """Ranges of a box from 0, and what the old indices are in the new ones."""
+    moved = tuple(
+        r if r.lower == 0 else Range(index(r.symbol.name), sp.Integer(0), sp.expand(r.upper - r.lower)) for r in ranges
     )
+    pairs = zip(ranges, moved, strict=True)
+    return {r.symbol: n.symbol + r.lower for r, n in pairs if r is not n}, moved

@@ -21,7 +21,7 @@ from .expressions import Access, Call, Range, Reduction, Where, accesses, freshe
 from .fold import Known, fold, known_results
 from .system import Equation, System
 
-__all__ = ["Inverse", "inverses", "merged_sums", "simplified", "through_outputs", "tidied"]
+__all__ = ["Inverse", "inverses", "merged_sums", "simplified", "through_outputs", "through_result", "tidied"]
 
 
 _Z, _A = Symbol("_z", real=True), Symbol("_a", real=True)
@@ -157,7 +157,7 @@ def _best_form(
     short = {}
     for call, (around, guards) in calls.items():
         formula = fold(system.expanded(call), known, around, guards)
-        stored = through_outputs(formula, inverse)
+        stored = through_result(call, system, known, around, guards) or through_outputs(formula, inverse)
         if stored != formula or _cost(stored) <= _SHORT:
             short[call] = algebraic(stored)
     kept = tidied(value.xreplace(short))
@@ -280,6 +280,25 @@ def _keeps_sign(formula: Expr) -> bool:
     sizes = [sp.Rational(n, d) for n in (1, 3, 7, 50, 700) for d in (1, 100, 10**6)]
     points = [Integer(0), *sizes, *(-q for q in sizes)]
     return all(bool(formula.xreplace({_Z: p}).evalf() <= 0) == bool(p <= 0) for p in points)
+
+
+def through_result(
+    call: Call, system: System, known: Iterable[Known], ranges: Sequence[Range], guards: Sequence[Expr]
+) -> Expr | None:
+    """σ′(u) through the stored a = σ(u), whatever expression u is; None where no tensor holds σ(u), or σ′ is no
+    function of it."""
+    if len(call.arguments) != 1 or not any(call.orders):
+        return None
+    stored = fold(Call(call.name, (0,), *call.arguments), known, ranges, guards)
+    formula, slope = (system.expanded(Call(call.name, o, _Z)) for o in ((0,), call.orders))
+    if not isinstance(stored, Access) or formula.free_symbols != {_Z}:
+        return None
+    inverse = _invert(formula)
+    if inverse is None:
+        return None
+    source = Access("_z")
+    result = through_outputs(slope.xreplace({_Z: source}), {source.name: _placed(inverse, stored, source)})
+    return None if source in accesses(result) else result
 
 
 def through_outputs(expression: Expr, table: Mapping[str, Inverse]) -> Expr:

@@ -250,10 +250,13 @@ def _short(body: Expr) -> bool:
 
 def _scalar(expression: Expr) -> Expr:
     """Bounded forms everywhere in the expression, inside sums too."""
-    if isinstance(expression, Access):
-        return expression
+    return stabilised(_inside_reductions(expression))
+
+
+def _inside_reductions(expression: Expr) -> Expr:
+    """The expression with bounded forms in the bodies of its reductions."""
     if isinstance(expression, Reduction):
         return Reduction(expression.kind, _scalar(expression.body), expression.ranges, expression.guards)
-    if contains(expression, lambda n: isinstance(n, Reduction)):
-        return rebuild(expression, [_scalar(a) for a in expression.args])
-    return stabilised(expression)
+    if isinstance(expression, Access) or not contains(expression, lambda n: isinstance(n, Reduction)):
+        return expression
+    return rebuild(expression, [_inside_reductions(a) for a in expression.args])
