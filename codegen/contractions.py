@@ -28,6 +28,13 @@ class Group:
         return only if len(self.factors) == 1 and isinstance(only, Access) else None
 
 
+    @property
+    def windowed(self) -> bool:
+        """Whether a subscript in the group adds up several of its indices."""
+        read = (n for f in self.factors for n in walk(f) if isinstance(n, Access))
+        return any(len(i.free_symbols & self.indices) > 1 for a in read for i in a.indices)
+
+
 @dataclass(frozen=True)
 class Factors:
     """A product under a sum, its factors grouped by the indices that they run over."""
@@ -53,10 +60,15 @@ class Factors:
 
     @property
     def contractible(self) -> bool:
-        """At least two groups, each reduced index in at least one, and no group that runs over all."""
+        """At least two groups, each reduced index in at least one; none that would store a window for every place.
+
+        A group that is no single access is stored over its indices: tanh(x[p + q]) would take the memory of
+        every window of x.
+        """
         covered = frozenset().union(*(g.indices for g in self.groups))
         reads = all(any(isinstance(n, Access) for f in g.factors for n in walk(f)) for g in self.groups)
-        return len(self.groups) >= 2 and reads and {r.symbol for r in self.reduced} <= covered
+        windows = any(g.access is None and g.windowed for g in self.groups)
+        return len(self.groups) >= 2 and reads and not windows and {r.symbol for r in self.reduced} <= covered
 
     def pair(self) -> tuple[Group, Group, tuple[Range, ...], tuple[Group, ...]]:
         """Two groups to contract first, the indices that only they have, and the other groups."""

@@ -125,7 +125,7 @@ def _ends_apart(equation: Equation, axis: int) -> list[Equation]:
 def _apart(expression: Expr, symbol: Dummy, end: Expr, rest: Range) -> bool:
     """Whether a delta or a guard tells that end from the rest of the range."""
     if isinstance(expression, Delta) and expression.free_symbols & {symbol}:
-        return Delta(*(a.xreplace({symbol: end}) for a in expression.args)) == 1
+        return bool(Delta(*(a.xreplace({symbol: end}) for a in expression.args)) == 1)
     if isinstance(expression, Reduction):
         known = bounds_of([rest])
         own = (g for g in expression.guards if {v for v in g.free_symbols if isinstance(v, Dummy)} == {symbol})
