@@ -275,15 +275,33 @@ class Lowering:
         """Pairwise contractions, the last one into `out`."""
         while len(factors.groups) > 2:
             left, right, reduced, rest = factors.pair()
-            ranges = tuple(r for r in factors.every if r.symbol in left.indices | right.indices and r not in reduced)
-            name = self._temporary(f"{equation.name}_sum", ranges)
-            target = Access(name, *(r.symbol for r in ranges))
-            operands = self._operand(left, factors, equation), self._operand(right, factors, equation)
-            self.statements.append(Contract(target, ranges, equation, reduced, *operands))
-            factors = factors.with_group(rest, Group(frozenset(r.symbol for r in ranges), (target,)), reduced)
+            indices = (left.indices | right.indices) - {r.symbol for r in reduced}
+            together = Group(indices, (*left.factors, *right.factors))
+            if reduced:
+                ranges = tuple(r for r in factors.every if r.symbol in indices)
+                together = Group(indices, (self._pair_sum(left, right, reduced, ranges, factors, equation),))
+            factors = factors.with_group(rest, together, reduced)
         left, right = factors.oriented()
         operands = self._operand(left, factors, equation), self._operand(right, factors, equation)
         self.statements.append(Contract(out, factors.loops, equation, factors.reduced, *operands))
+
+    def _pair_sum(
+        self,
+        left: Group,
+        right: Group,
+        reduced: tuple[Range, ...],
+        ranges: tuple[Range, ...],
+        factors: Factors,
+        equation: Equation,
+    ) -> Access:
+        """The sum over the indices that only two of several groups have, in a temporary."""
+
+        def make(target: Access) -> None:
+            operands = self._operand(left, factors, equation), self._operand(right, factors, equation)
+            self.statements.append(Contract(target, ranges, equation, reduced, *operands))
+
+        value = Reduction("sum", sp.Mul(*left.factors, *right.factors), reduced)
+        return self._stored(value, f"{equation.name}_sum", ranges, make)
 
     def _operand(self, group: Group, factors: Factors, equation: Equation) -> Access:
         """The group as one access: itself, or a Map of its factors."""

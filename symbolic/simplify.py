@@ -48,7 +48,7 @@ class Inverse:
 
 
 def simplified(system: System) -> System:
-    """The System with its adjoint equations inlined where used once, in their simplest form.
+    """The System with its adjoint equations inlined where they are evaluated no oftener, in their simplest form.
 
     Forward equations stay as they are. Adjoints that nothing reads any more, unless asked for, go.
     """
@@ -64,6 +64,9 @@ def simplified(system: System) -> System:
         if equation.name not in adjoints:
             equations.setdefault(equation.name, []).append(equation)
             continue
+        for name in equation.reads():
+            if name in pending and not _as_often(pending[name], equation):
+                equations.setdefault(name, []).append(pending.pop(name))
         value = _inlined(equation.value, pending)
         equation = replace(equation, value=_best_form(value, equation.ranges, system, known, inverse))
         once = readers.get(equation.name) == 1 and equation.name not in recurrent
@@ -134,6 +137,23 @@ def _elementwise(equation: Equation) -> bool:
     """Whether the equation only maps elements: no reduction, bare indices on the left."""
     plain = all(isinstance(i, Dummy) for i in equation.indices)
     return plain and not any(isinstance(n, Reduction) for n in walk(equation.value))
+
+
+def _as_often(equation: Equation, reader: Equation) -> bool:
+    """Whether the equation, put into its reader, is evaluated no oftener than on its own: under no further loop.
+
+    One that reads no element of a tensor is a constant, and goes anywhere.
+    """
+
+    def inside(node: Expr, loops: frozenset[Expr]) -> bool:
+        if isinstance(node, Access):
+            return node.name != equation.name or loops <= node.free_symbols
+        if isinstance(node, Reduction):
+            loops = loops | set(node.bound_symbols)
+        return all(inside(a, loops) for a in node.args)
+
+    constant = not any(a.indices for a in accesses(equation.value)) and not equation.value.atoms(Dummy)
+    return constant or inside(reader.value, frozenset(r.symbol for r in reader.ranges))
 
 
 def _inlined(expression: Expr, pending: Mapping[str, Equation]) -> Expr:
