@@ -134,11 +134,17 @@ class Lowering:
 
     def _equation(self, equation: Equation) -> None:
         value = self._resolved(equation.value)
-        copy = isinstance(value, Access) and value.indices == equation.indices and self._defines_all(equation)
+        alone = self.step is None and self._defines_all(equation)
+        key, ordered = _key(value, equation.ranges)
+        if alone and key in self.shared:
+            value = self._read(key, ordered)
+        copy = isinstance(value, Access) and value.indices == equation.indices and alone
         if copy and equation.name not in self.results:
             self.aliases[equation.name] = value.name
         elif isinstance(value, Reduction):
             self._reduce(value, equation, equation.target, equation.ranges)
+            if alone and len(ordered) == len(equation.ranges):
+                self.shared[key] = equation.name, tuple(ordered.index(r) for r in equation.ranges)
         else:
             body = self._extracted(value, equation, equation.ranges)
             self.statements.append(Map(equation.target, equation.ranges, equation, body))
@@ -184,14 +190,15 @@ class Lowering:
 
     def _stored(self, value: Expr, name: str, loops: Sequence[Range], make: Callable[[Access], None]) -> Access:
         """The temporary that holds a value over the loops: one that is there already, or one that `make` writes."""
-        body, free = canonical(value)
-        ranges = {r.symbol: r for r in loops}
-        ordered = [ranges[v] for v in free if v in ranges]
-        key = body, tuple((r.lower, r.upper) for r in ordered)
+        key, ordered = _key(value, loops)
         if key not in self.shared:
             name = self._temporary(name, loops)
             self.shared[key] = name, tuple(ordered.index(r) for r in loops)
-            make(Access(name, *ranges))
+            make(Access(name, *(r.symbol for r in loops)))
+        return self._read(key, ordered)
+
+    def _read(self, key: Hashable, ordered: Sequence[Range]) -> Access:
+        """Where a value is stored, at the indices in which it was asked for."""
         name, order = self.shared[key]
         return Access(name, *(ordered[m].symbol for m in order))
 
@@ -314,6 +321,14 @@ class Lowering:
             self.statements.append(Map(target, ranges, equation, body))
 
         return self._stored(body, f"{equation.name}_factor", ranges, make)
+
+
+def _key(value: Expr, loops: Sequence[Range]) -> tuple[Hashable, list[Range]]:
+    """A key that is equal for equal values over equal ranges, and the loops in its order."""
+    body, free = canonical(value)
+    ranges = {r.symbol: r for r in loops}
+    ordered = [ranges[v] for v in free if v in ranges]
+    return (body, tuple((r.lower, r.upper) for r in ordered)), ordered
 
 
 def _factors(reduction: Reduction, loops: tuple[Range, ...]) -> Factors | None:
