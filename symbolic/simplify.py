@@ -148,8 +148,8 @@ def _as_often(equation: Equation, reader: Equation) -> bool:
     def inside(node: Expr, loops: frozenset[Expr]) -> bool:
         if isinstance(node, Access):
             return node.name != equation.name or loops <= node.free_symbols
-        if isinstance(node, Reduction):
-            loops = loops | set(node.bound_symbols)
+        if isinstance(node, Reduction):  # computed once for each of the outer indices that it mentions
+            loops = (loops & node.free_symbols) | set(node.bound_symbols)
         return all(inside(a, loops) for a in node.args)
 
     constant = not any(a.indices for a in accesses(equation.value)) and not equation.value.atoms(Dummy)

@@ -99,6 +99,13 @@ def test_elementwise_chains_are_put_in():
     assert "da1" not in {e.name for e in simple.equations}
 
 
+def test_a_sum_of_its_own_counts_as_one_loop():
+    """da = -y/a of a saturated softmax must meet its a before it is computed: Σ_j a_j da_j runs over j alone."""
+    system = network([2, 3], sigma="softmax", cost="cross_entropy")
+    simple = simplified(derive(with_samples(system), explain=False).result)
+    assert "da1" not in {e.name for e in simple.equations}
+
+
 def test_sums_of_sums_are_one():
     result = derive(with_samples(network([3, 2])), explain=False).result
     merged = merged_sums(simplified(result))
