@@ -93,7 +93,8 @@ class _Latex(Printer):
         if name in OPERATORS:
             head = f"\\{name}"
         else:
-            head = self.at(node.function, ATOM).replace(r"\mathit{", r"\operatorname{")
+            # not \operatorname: pages that render Markdown often refuse it
+            head = self.at(node.function, ATOM).replace(r"\mathit{", r"\mathrm{")
         inside = ", ".join(self.at(a, ADDITIVE, tight) for a in node.arguments)
         tall = any(isinstance(n, _TALL) for a in node.arguments for n in walk(a))
         return rf"{head}\left({inside}\right)" if tall else f"{head}({inside})"
