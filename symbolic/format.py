@@ -42,7 +42,7 @@ def format_system(system: System) -> str:
     equations = [f"{w.left()} = {w.text(e.value)}" for w, e in zip(writers, system.equations, strict=True)]
     stated = {name: extent for w in writers for name, extent in w.stated.items()}
     functions = [_function(system, f) for f in system.functions if f.origin == "user" and f.body is not None]
-    lines += [f"index     {name} < {extent}" for name, extent in stated.items()]
+    lines += [f"index     {name} < {format_expression(extent)}" for name, extent in stated.items()]
     for block in (functions, equations):
         lines += ["", *block] if block else []
     if system.outputs:
@@ -56,7 +56,7 @@ def format_expression(expression: Expr) -> str:
 
 
 def _declaration(tensor: Tensor) -> str:
-    shape = ", ".join(str(d) for d in tensor.shape)
+    shape = ", ".join(map(format_expression, tensor.shape))
     return f"{tensor.name}[{shape}]" if shape else tensor.name
 
 
@@ -110,6 +110,8 @@ class _Writer:
             return self._sum(e), _ADD
         if isinstance(e, (sp.Mul, sp.Pow)):
             return self._product(e)
+        if isinstance(e, sp.floor):
+            return self._quotient(e), _MULTIPLY
         if isinstance(e, Reduction):
             return self._reduction(e), _ATOM
         if isinstance(e, Boolean):
@@ -159,6 +161,11 @@ class _Writer:
             return sign + top, _SIGN if sign else _MULTIPLY
         bottom = "*".join(self._factor(f) for f in below)
         return f"{sign}{top}/{bottom if len(below) == 1 else f'({bottom})'}", _SIGN if sign else _MULTIPLY
+
+    def _quotient(self, e: sp.floor) -> str:
+        """floor(n/d) as `n//d`, of whole numbers."""
+        above, below = sp.fraction(sp.together(e.args[0]))
+        return f"{self.text(above, _ATOM)}//{self.text(below, _ATOM)}"
 
     def _factor(self, e: Expr) -> str:
         written, own = self._power(e)
