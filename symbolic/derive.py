@@ -70,7 +70,7 @@ class Derivation:
         return report.latex_fragment(self)
 
     def _repr_html_(self) -> str:
-        return report.html(self)
+        return report.html_fragment(self)
 
 
 def adjoint_name(name: str, taken: Iterable[str]) -> str:

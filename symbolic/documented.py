@@ -7,25 +7,24 @@ made of what stood before it: no formula of the document is stored here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import sympy as sp
 from sympy import Dummy, Expr, Integer
 
-from . import deltas, rules
 from .errors import DerivationError
-from .expressions import Access, Call, Partial, Range, Reduction, accesses, index, size
+from .expressions import Access, Call, Partial, Range, Reduction, index, size
 from .notation.page import Display, Heading, Page, Paragraph, to_html, to_latex, to_markdown, to_text
 from .notation.show import Notation
 from .notation.tree import Add, Formula, Indexed, Negative, Number, Parenthesised, Symbol
 from .samples import BATCH, with_samples
+from .story import Line, Teller
 from .system import COST, Equation, FunctionDefinition, Role, System, Tensor
-from .terms import Rule, Term
+from .terms import Rule
 
 __all__ = [
     "Block",
-    "Line",
     "documented_html",
     "documented_latex",
     "documented_markdown",
@@ -34,14 +33,6 @@ __all__ = [
     "documented_system",
     "documented_text",
 ]
-
-
-@dataclass(frozen=True)
-class Line:
-    """One displayed formula, and the rules that led over each of its equals signs."""
-
-    formula: Formula
-    rules: tuple[tuple[Rule, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -103,70 +94,6 @@ def _layers() -> dict[str, Formula]:
     return shown
 
 
-@dataclass
-class _Teller:
-    """Applies rules to questions about one System; keeps what was found for Rule.KNOWN."""
-
-    system: System
-    notation: Notation
-    known: dict[Expr, tuple[Term, ...]] = field(default_factory=dict)
-
-    def tell(self, question: Expr, plan: Sequence[tuple[Rule, ...]]) -> Line:
-        """The question, then after each equals sign what its rules made of it."""
-        terms: tuple[Term, ...] = (Term((question,)),)
-        sides = [terms]
-        ranges = self._ranges(question)
-        for applied in plan:
-            for rule in applied:
-                terms = self._apply(rule, terms, ranges)
-            sides.append(terms)
-        if not any(t.bound or t.deltas or t.guards for t in terms):
-            self.known[question] = terms
-        return Line(self.notation.chain(question, *sides[1:]), tuple(plan))
-
-    def _ranges(self, question: Expr) -> tuple[Range, ...]:
-        """The free indices of the question, each over the whole dimension it stands at."""
-        pairs = ((i, d) for a in accesses(question) for i, d in zip(a.indices, self._shape(a), strict=True))
-        found = {i: Range(i, Integer(0), d - 1) for i, d in pairs if isinstance(i, Dummy)}
-        return tuple(found.values())
-
-    def _shape(self, access: Access) -> tuple[Expr, ...]:
-        return self.system.tensor(access.name).shape
-
-    def _apply(self, rule: Rule, terms: tuple[Term, ...], ranges: tuple[Range, ...]) -> tuple[Term, ...]:
-        """The terms after one rule, applied to every term that it fits; DerivationError where it fits none."""
-        if rule is Rule.COLLAPSE:
-            return tuple(deltas.collapse(term, ranges) for term in terms)
-        act: Callable[[Term], tuple[Term, ...] | None]
-        act = self._recall if rule is Rule.KNOWN else lambda term: self._unfold(rule, term)
-        results = [(term, act(term)) for term in terms]
-        if all(result is None for _, result in results):
-            raise DerivationError(
-                f"the {rule.value} has nothing to act on in {' + '.join(str(t.expression) for t in terms)}"
-            )
-        return tuple(t for term, result in results for t in ((term,) if result is None else result))
-
-    def _unfold(self, rule: Rule, term: Term) -> tuple[Term, ...] | None:
-        if rule is Rule.DEFINITION and len(term.factors) == 1 and isinstance(term.factors[0], Access):
-            return (replace(term, factors=(rules.definition_at(term.factors[0], self.system),)),)
-        asked = next((f for f in term.factors if isinstance(f, Partial)), None)
-        if asked is None or rules.unfold(asked, self.system).rule is not rule:
-            return None
-        return rules.unfold_term(term, self.system, through=True)
-
-    def _recall(self, term: Term) -> tuple[Term, ...] | None:
-        """Earlier results put in the place of their questions, until none is left."""
-        for m, factor in enumerate(term.factors):
-            if factor in self.known:
-                found: list[Term] = []
-                for part in self.known[factor]:
-                    middle = tuple(f for f in part.factors if f != 1)
-                    placed = replace(term, factors=term.factors[:m] + middle + term.factors[m + 1 :])
-                    found.extend(self._recall(placed) or (placed,))
-                return tuple(found)
-        return None
-
-
 DEFINITION, CHAIN, SUM, PRODUCT = Rule.DEFINITION, Rule.CHAIN, Rule.SUM, Rule.PRODUCT
 KRONECKER, COLLAPSE, KNOWN = Rule.KRONECKER, Rule.COLLAPSE, Rule.KNOWN
 
@@ -174,7 +101,7 @@ KRONECKER, COLLAPSE, KNOWN = Rule.KRONECKER, Rule.COLLAPSE, Rule.KNOWN
 def documented_story() -> tuple[Block, ...]:
     """The document's displayed formulas, block by block, each derived."""
     system = documented_system()
-    sample = _Teller(system, Notation.of(system, _layers()))
+    sample = Teller(system, Notation.of(system, _layers()))
     j, i, k = index("j"), index("i"), index("k")
     return (
         Block("Initial formulas", _initial(system, sample)),
@@ -189,13 +116,13 @@ def documented_story() -> tuple[Block, ...]:
     )
 
 
-def _batch_teller(system: System, generic: Access | None = None) -> _Teller:
+def _batch_teller(system: System, generic: Access | None = None) -> Teller:
     batch = with_samples(system)
     elements = {} if generic is None else {generic: Symbol("A")}
-    return _Teller(batch, Notation.of(batch, _layers(), elements))
+    return Teller(batch, Notation.of(batch, _layers(), elements))
 
 
-def _initial(system: System, sample: _Teller) -> tuple[Line, ...]:
+def _initial(system: System, sample: Teller) -> tuple[Line, ...]:
     """cost_avg, cost_s, a and z, as the equations of the System define them."""
     j = index("j")
     plan = ((DEFINITION,),)
@@ -210,7 +137,7 @@ def _generic(system: System) -> tuple[Line, ...]:
     single = (Access("w", j, i), Access("b", j), Access("x", i))
     average = [_batch_teller(system, a).tell(Partial(Access(COST), a), ((DEFINITION, PRODUCT, SUM),)) for a in batched]
     one = [
-        _Teller(system, Notation.of(system, _layers(), {a: Symbol("A")})).tell(
+        Teller(system, Notation.of(system, _layers(), {a: Symbol("A")})).tell(
             Partial(Access(COST), a), ((DEFINITION, SUM),)
         )
         for a in single
@@ -229,12 +156,12 @@ def _cost_at(j: Dummy) -> Call:
     return Call("cost", (0, 0), Access("a", j), Access("y", j))
 
 
-def _local(sample: _Teller, j: Dummy, wrt: Access) -> Line:
+def _local(sample: Teller, j: Dummy, wrt: Access) -> Line:
     """∂z_j/∂wrt, by the sum's terms."""
     return sample.tell(Partial(Access("z", j), wrt), ((DEFINITION, SUM, SUM), (PRODUCT, KRONECKER, COLLAPSE)))
 
 
-def _per_weight(sample: _Teller, j: Dummy, wrt: Access) -> tuple[Line, ...]:
+def _per_weight(sample: Teller, j: Dummy, wrt: Access) -> tuple[Line, ...]:
     """∂cost(a_j, y_j)/∂w_ji through a_j, then z_j, then the weight itself."""
     return (
         sample.tell(Partial(_cost_at(j), wrt), ((CHAIN,),)),
@@ -244,7 +171,7 @@ def _per_weight(sample: _Teller, j: Dummy, wrt: Access) -> tuple[Line, ...]:
     )
 
 
-def _per_neuron(sample: _Teller, j: Dummy, wrt: Access) -> tuple[Line, ...]:
+def _per_neuron(sample: Teller, j: Dummy, wrt: Access) -> tuple[Line, ...]:
     """∂cost(a_j, y_j)/∂wrt through z_j in one formula, then ∂z_j/∂wrt."""
     return (
         sample.tell(Partial(_cost_at(j), wrt), ((CHAIN, DEFINITION, CHAIN),)),
@@ -253,7 +180,7 @@ def _per_neuron(sample: _Teller, j: Dummy, wrt: Access) -> tuple[Line, ...]:
     )
 
 
-def _summed(sample: _Teller, wrt: Access) -> Line:
+def _summed(sample: Teller, wrt: Access) -> Line:
     """∂cost_s/∂wrt: a sum over neurons, whose deltas leave one neuron (weights, biases) or all (activations)."""
     through = (CHAIN, DEFINITION, CHAIN, DEFINITION, SUM, SUM, PRODUCT, KRONECKER, COLLAPSE)
     return sample.tell(Partial(Access(COST), wrt), ((DEFINITION, SUM), through))

@@ -33,8 +33,10 @@ from .notation.page import (
     to_text,
 )
 from .notation.show import Notation
-from .notation.tree import Chain, Formula, Symbol
-from .system import Equation, Role, System, Tensor
+from .notation.tree import Chain, Formula, Indexed, Symbol
+from .rules import influenced
+from .story import average_line
+from .system import COST, Equation, Role, System, Tensor
 from .terms import Rule, Step
 
 __all__ = [
@@ -52,6 +54,9 @@ __all__ = [
 
 _SPECIAL = frozenset({Rule.LOCAL, Rule.SIMPLIFY})
 """Rules that put the formula of a named function in its place."""
+
+SAMPLE_COST = Indexed(Symbol("cost"), (Symbol("s"),))
+"""The cost of one sample, as shown."""
 
 PDF_SECONDS = 120.0
 """How long pdflatex may take."""
@@ -117,6 +122,7 @@ def page(derivation: Derived) -> Page:
         *_derivatives(derivation, notation),
         Heading(1, ("Results",)),
         *(Display(result) for result in _results(derivation, notation)),
+        *_average(derivation),
     ]
     return Page(f"Derivation of {derivation.system.name}", tuple(items))
 
@@ -188,6 +194,15 @@ def _results(derivation: Derived, notation: Notation) -> Iterator[Formula]:
         special = [s for s in steps if s.rule in _SPECIAL]
         chosen = [*general[-1:], *special[-1:]]
         yield notation.chain(chosen[0].subject, *(s.after for s in chosen))
+
+
+def _average(derivation: Derived) -> Iterator[Paragraph | Display]:
+    """What the derivatives for one sample say of the average cost, where there is one."""
+    system = derivation.system
+    names = [name for name in derivation.wrt if COST in influenced(system, name)]
+    if names and Notation.of(system).cost == SAMPLE_COST:
+        yield Paragraph(("The cost of a batch is the mean over its samples; for any element of these tensors:",))
+        yield Display(average_line(system, names[0]).formula)
 
 
 def _result_rows(result: Formula) -> list[str]:

@@ -137,7 +137,7 @@ def test_set_up_commands_are_those_of_ci(page: str, project: Path) -> None:
 
 
 def test_links_lead_somewhere(page: str, project: Path) -> None:
-    targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page)
+    targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", BLOCK.sub("", page))
     missing = [t for t in targets if not (project / t).exists()]
     assert not missing, f"README.md links to {missing}"
 

@@ -43,11 +43,13 @@ class Letters:
         return self.chosen.get(symbol) or str(symbol.name)
 
     def bind(self, symbols: Iterable[Dummy]) -> Letters:
-        """The scope in which these indices have letters too: their own names where those are free."""
+        """The scope in which these indices have letters too: their own names where those are free.
+
+        An index that has a letter already is bound anew: inside it means something else.
+        """
         inner = Letters(self.taken, self.chosen)
         for symbol in symbols:
-            if symbol not in inner.chosen:
-                inner.chosen[symbol] = inner._choose(symbol.name)
+            inner.chosen[symbol] = inner._choose(symbol.name)
         return inner
 
     def _choose(self, wanted: str) -> str:

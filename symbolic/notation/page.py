@@ -87,8 +87,7 @@ def to_markdown(page: Page) -> str:
             blocks.append(_markdown_words(item.words))
         else:
             rows = _rows(item)
-            body = rows[0] if len(rows) == 1 else _environment("aligned", rows)
-            blocks.append(f"$${body}$$")
+            blocks.append(f"$${rows[0]}$$" if len(rows) == 1 else f"$$\n{_environment('aligned', rows)}\n$$")
     return "\n\n".join(blocks) + "\n"
 
 
@@ -155,6 +154,7 @@ _LATEX_SPECIAL = {
     "′": "$'$",
     "·": r"$\cdot$",
     "→": r"$\to$",
+    "—": "---",
     **{letter: f"$\\{name}$" for name, letter in GREEK.items()},
 }
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sympy import Expr
+from sympy import Dummy, Expr
 
 from ..expressions import Access, Range
 from ..samples import SAMPLE_COST
@@ -130,10 +130,13 @@ class Notation:
 
     def _sides(self, sides: Sequence[Expr | tuple[Term, ...]]) -> list[Formula]:
         expressions = [e for s in sides for e in (s if isinstance(s, tuple) else (s,))]
-        parts = [x for e in expressions for x in (_parts(e) if isinstance(e, Term) else (e,))]
-        free = free_indices(parts, self.elements)
-        bound = {r.symbol for e in expressions if isinstance(e, Term) for r in e.bound}
-        writer = Writer(self, Letters(self.taken).bind(s for s in free if s not in bound))
+        free: dict[Dummy, None] = {}
+        for expression in expressions:
+            term = isinstance(expression, Term)
+            bound = {r.symbol for r in expression.bound} if term else set()
+            inner = free_indices(_parts(expression) if term else (expression,), self.elements)
+            free.update((symbol, None) for symbol in inner if symbol not in bound)
+        writer = Writer(self, Letters(self.taken).bind(free))
         return [writer.terms(s) if isinstance(s, tuple) else writer(s) for s in sides]
 
 

@@ -16,6 +16,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+
 from chainrule.codegen import build, cache
 from chainrule.codegen.build import find_compiler, shared_object
 from chainrule.codegen.cache import cache_folder

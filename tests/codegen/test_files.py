@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from chainrule.codegen import files
 from chainrule.codegen.files import MANIFEST, output_name, sha256, write_file, write_folder
 from chainrule.symbolic.errors import BuildError

@@ -6,16 +6,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from sympy import Expr, Integer, Symbol
+from sympy import Expr, Integer, Symbol, expand
 
+from chainrule.codegen.backends.formula import equation_text, statement_text
 from chainrule.codegen.ir import Contract, Kernel, Kind, Map, Reduce, Statement
 from chainrule.symbolic.errors import LoweringError
 from chainrule.symbolic.expressions import Access, Call, Range, accesses
 
 from . import sizes
 from .contract import MatrixProduct, matrix_product
-from .formula import comment, equation_text, statement_text
 from .fuse import Group, fused, unstored
+from .layout import comment
 from .names import Names
 from .reductions import emit_reduce
 from .scalar import ScalarPrinter
@@ -210,9 +211,17 @@ class Body:
             reads = {a: Integer(0) for a in accesses(expression)}
             if expression.xreplace(reads).free_symbols & set(symbols):
                 return loops
-            if any(a.indices != symbols and a.free_symbols & set(symbols) for a in reads):
+            if not all(self._in_step(a, loops) for a in reads):
                 return loops
         return replace(loops, flat=self.pooled("i", 0))
+
+    def _in_step(self, access: Access, loops: Loops) -> bool:
+        """Whether the loops run over the array element by element, or leave the access alone."""
+        if not access.free_symbols & set(loops.symbols):
+            return True
+        shape = self.shapes[access.name]
+        covered = all(expand(r.extent - d) == 0 for r, d in zip(loops.ranges, shape, strict=False))
+        return access.indices == loops.symbols and covered
 
     # ---- statements ---------------------------------------------------------------------------
 

@@ -95,8 +95,8 @@ def matrix_product(statement: Contract, shapes: Mapping[str, Sequence[Expr]]) ->
     )
     if any(stride is None for stride in found):
         return None
-    left_row, left_depth, right_depth, right_column, out_row, out_column = found
-    if out_column != 1 or (right_depth != 1 and right_column != 1):
+    left_row, left_depth, right_depth, right_column, out_row, _ = found  # the last index of `out` has stride 1
+    if right_depth != 1 and right_column != 1:
         return None
     sizes = (_extent(rows), _extent(columns), _extent(depth))
     return MatrixProduct(batch, *sizes, left, left_row, left_depth, right, right_depth, right_column, out_row)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from chainrule.codegen.backends.formula import equation_text
 from chainrule.codegen.ir import BATCH, Kind, Program
 
-from .formula import comment, equation_text
 from .interface import EntryPoint, Interface, Struct, real_of, spell_shape
+from .layout import comment
 
 __all__ = ["entry_comment", "struct_lines", "title"]
 

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from sympy import Expr
 
-from chainrule.codegen.ir import Kernel, Map, Program, Reduce, Statement
+from chainrule.codegen.backends.formula import expression_text
+from chainrule.codegen.ir import Kernel, Map, Program, Reduce, Scan, Statement
 from chainrule.symbolic.errors import LoweringError
 from chainrule.symbolic.expressions import Access, Call, walk
 from chainrule.symbolic.system import FunctionDefinition
 
-from .formula import comment, expression_text
+from .layout import comment
 from .names import Names
 from .scalar import ScalarPrinter
 
@@ -88,7 +89,7 @@ def with_sizes_inlined(kernel: Kernel) -> Kernel:
                 return body
             body = body.xreplace({c: functions[c.name].apply(c) for c in calls})
 
-    def visit(statement: Statement) -> Statement:
+    def visit(statement: Statement | Scan) -> Statement | Scan:
         return replace(statement, body=inline(statement.body)) if isinstance(statement, (Map, Reduce)) else statement
 
     if not any(sized(f) for f in kernel.functions):

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from sympy import Expr, Symbol
 
-from chainrule.codegen.ir import Kernel, Kind, Map, Statement
+from chainrule.codegen.ir import Contract, Kernel, Kind, Map, Reduce, Scan, Statement, format_statement
+from chainrule.symbolic.errors import LoweringError
 
 __all__ = ["fused", "unstored"]
 
@@ -21,12 +22,21 @@ def fused(kernel: Kernel) -> list[Group]:
     """
     slots = {b.name: b.slot for b in kernel.buffers}
     groups: list[Group] = []
-    for statement in kernel.statements:
+    for statement in map(_plain, kernel.statements):
         if groups and isinstance(statement, Map) and _may_join(groups[-1], statement, slots):
             groups[-1] = (*groups[-1], statement)
         else:
             groups.append((statement,))
     return groups
+
+
+def _plain(statement: Statement | Scan) -> Statement:
+    """The statement, where it is of a form that this backend writes; LoweringError for any other."""
+    if isinstance(statement, (Map, Reduce, Contract)):
+        conditional = statement.when or getattr(statement, "guards", ())
+        if statement.whole and not conditional:
+            return statement
+    raise LoweringError(f"no C form yet: {format_statement(statement)}")
 
 
 def _may_join(group: Group, statement: Map, slots: Mapping[str, str]) -> bool:

@@ -13,6 +13,7 @@ from .entries import EntryText, entry_text
 from .functions import FunctionTable
 from .helpers import helper_texts
 from .interface import Interface, prototype
+from .layout import folded
 
 __all__ = ["fill", "render_header", "render_source", "size_parameters"]
 
@@ -32,7 +33,7 @@ def fill(template: str, **strings: object) -> str:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    return engine.get_template(template).render(**strings)
+    return folded(engine.get_template(template).render(**strings))
 
 
 def render_header(face: Interface) -> str:
@@ -79,7 +80,7 @@ def render_source(face: Interface) -> str:
         products=_products(face, kinds) if kinds else "",
         entries=entries,
         size_zero=" || ".join([*(f"{s} == 0" for s in face.sizes), *_derived_axes(face)]),
-        uses_plus="plus(" in everything or bool(kinds),
+        uses_plus="plus(" in everything or any(t.slots or t.products for t in texts),
         uses_minus="minus(" in everything or bool(_derived_axes(face)),
         uses_take="take(" in everything,
         workspace=face.own("workspace"),

@@ -113,7 +113,17 @@ class Elementwise:
         if name in ("negative", "absolute") and operands[0].value.detail == ("negative",):
             inner = operands[0].value.operands[0].placed(operands[0].axes)
             return inner if name == "negative" else self._apply(name, inner)
+        if name in ("maximum", "minimum"):
+            operands = tuple(self._filled(o, operands) for o in operands)
         return self._graph.elementwise("ufunc", name, operands, self._extents)
+
+    def _filled(self, operand: Operand, operands: tuple[Operand, ...]) -> Operand:
+        """A number as an array of it: NumPy vectorises the maximum of two arrays, not of an array and a number."""
+        if operand.scalar is None:
+            return operand
+        axes = tuple(sorted({a for o in operands for a in o.axes}))
+        shape = tuple(self._extents[a] for a in axes)
+        return Operand(self._graph.value("copy", (operand,), shape), axes)
 
     def _fold(self, name: str, operands: list[Operand], operation: str = "ufunc") -> Operand:
         if len(operands) == 1 or operation == "special":

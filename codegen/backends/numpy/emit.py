@@ -8,15 +8,16 @@ from dataclasses import dataclass
 
 import sympy as sp
 from sympy import Expr, Symbol
+from sympy.logic.boolalg import Boolean
 
-from chainrule.codegen.backends.c.formula import equation_text
+from chainrule.codegen.backends.formula import equation_text
 from chainrule.codegen.ir import BATCH, Kernel, Kind
 from chainrule.symbolic.system import COST
 
 from .arrays import Arrays, arrays
 from .contractions import Layout, einsum_subscripts, plan
 from .memory import Memory, allocate, is_host, root
-from .names import Names
+from .names import Names, number_name
 from .scope import Scope
 from .sizes import real_text, shape_text, whole_text
 from .values import Operand, Value
@@ -129,6 +130,9 @@ class _Emitter:
             bounds = f"{whole_text(lower, self._sizes)}, {whole_text(upper + 1, self._sizes)}"
             text = f"np.arange({bounds}, dtype=DTYPE)"
             wanted = wanted or "index"
+        elif value.operation == "copy" and value.operands[0].scalar is not None:
+            self._fill(value, value.operands[0].scalar)
+            return
         elif value.operation == "copy":
             inner = self._scope.operand(value.operands[0], value.rank)
             shape = shape_text(value.shape, self._sizes)
@@ -146,6 +150,16 @@ class _Emitter:
                 self._special[str(value.detail[0])] = None
         name = self._scope.declare(value, wanted or ("condition" if value.boolean else "constant"))
         self._scope.lines.append(f"{name} = {text}")
+
+    def _fill(self, value: Value, number: Expr) -> None:
+        """An array of one number."""
+        word = number_name(number)
+        wanted = self._arrays.names.get(value.number, "constants" if word == "constant" else f"{word}s")
+        name = self._scope.declare(value, wanted)
+        dtype = ", bool" if isinstance(number, Boolean) else ""
+        self._scope.lines.append(f"{name} = empty({shape_text(value.shape, self._sizes)}{dtype})")
+        why = "# maximum and minimum are vectorised for two arrays, not for an array and a number"
+        self._scope.lines.append(f"{name}.fill({real_text(number, self._sizes)})  {why}")
 
     # --- the step
 

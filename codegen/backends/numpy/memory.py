@@ -164,7 +164,9 @@ def _description(value: Value, given: dict[int, str]) -> str:
     name = str(value.detail[0]) if value.operation == "ufunc" else ""
     joint = {"add": "plus", "subtract": "minus", "multiply": "times", "divide": "over"}.get(name)
     text = "condition" if value.boolean else "scratch"
-    if all(parts):
+    if value.detail[:1] == ("turned",) and parts[0]:
+        text = f"{parts[0]}_turned"
+    elif all(parts):
         if joint and len(parts) == 2:
             text = f"{parts[0]}_{joint}_{parts[1]}"
         elif name == "square":

@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import jinja2
 
-from chainrule.codegen.backends.c.formula import equation_text
+from chainrule.codegen.backends.formula import equation_text
 from chainrule.codegen.ir import Kind, Program
 from chainrule.symbolic.system import COST
 

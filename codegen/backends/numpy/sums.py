@@ -19,6 +19,7 @@ from .values import Graph, Operand, Value
 
 __all__ = ["loop_order", "reduction"]
 
+_SHORT_ROW = 32
 _FOLDS = {"prod": "multiply", "max": "maximum", "min": "minimum"}
 
 
@@ -118,13 +119,21 @@ class _Reduction:
         result = Operand(operand.value, axes)
         if reduced:
             place = {a: m for m, a in enumerate([*kept, *reduced])}
-            laid = Operand(operand.value, tuple(place[a] for a in operand.axes))
+            laid = self._columns(Operand(operand.value, tuple(place[a] for a in operand.axes)))
             shape = tuple(self._extents[a] for a in kept)
             result = Operand(self._graph.value("fold", (laid,), shape, (_FOLDS[kind], len(reduced))), axes)
         if kind == "prod" and missing != 1:
             extents = tuple(self._extents[a] for a in self._kept)
             return self._graph.elementwise("ufunc", "power", [result, self._graph.scalar(missing)], extents)
         return result
+
+    def _columns(self, rows: Operand) -> Operand:
+        """Short rows turned into columns: NumPy folds a few long columns ten times as fast as many short rows."""
+        length = rows.value.shape[-1]
+        if rows.axes != (0, 1) or not length.is_Integer or length > _SHORT_ROW:
+            return rows
+        turned = self._graph.value("copy", (Operand(rows.value, (1, 0)),), rows.value.shape[::-1], ("turned",))
+        return Operand(turned, (1, 0))
 
     def _paired(self, factors: list[Operand]) -> list[Operand]:
         """The same product as at most two operands; factors over the same axes are multiplied."""

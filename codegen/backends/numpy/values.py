@@ -28,8 +28,8 @@ class Value:
     - `ufunc`: a NumPy ufunc; its name
     - `special`: a function of the module's own; its name
     - `select`: where(condition, then, otherwise)
-    - `copy`: the operand, laid out in full; "number" where truth values become 0 and 1, "result" where
-      it is written to a result's own memory at each call
+    - `copy`: the operand, laid out in full; "number" where truth values become 0 and 1, "turned" where
+      its axes change places, "result" where it is written to a result's own memory at each call
     - `view`: part of the operand without a copy; one subscript for each axis (an integer, or None
       for all of it), or one axis number for each axis of the operand where a diagonal is taken
     - `sum`: Σ of the product of one or two operands; the number of axes that are summed, the last ones

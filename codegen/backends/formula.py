@@ -1,8 +1,7 @@
-"""Equations and statements as a reader of the C code would write them: `z[s,j] = b[j] + sum_k w[j,k]*x[s,k]`."""
+"""Equations and statements as a reader of generated code would write them: `z[s,j] = b[j] + sum_k w[j,k]*x[s,k]`."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable
 
 import sympy as sp
@@ -14,12 +13,9 @@ from chainrule.codegen.ir import Contract, Map, Reduce, Statement
 from chainrule.symbolic.expressions import Access, Call, Range, Reduction, Where
 from chainrule.symbolic.system import Equation
 
-from .names import Names
-
-__all__ = ["comment", "equation_text", "expression_text", "statement_text"]
+__all__ = ["equation_text", "expression_text", "statement_text"]
 
 _SUM, _PRODUCT, _POWER, _ATOM = range(1, 5)
-_KINDS = {"sum": "sum", "prod": "prod", "max": "max", "min": "min"}
 _SHOWN = {"Maximum": "max", "Minimum": "min", "Abs": "abs", "Max": "max", "Min": "min"}
 _SIGNS = {sp.Lt: "<", sp.Le: "<=", sp.Gt: ">", sp.Ge: ">=", sp.Eq: "==", sp.Ne: "!="}
 
@@ -28,12 +24,16 @@ class _Writer:
     """One formula. Indices that share a name are told apart by a number, in order of appearance."""
 
     def __init__(self) -> None:
-        self._names = Names(())
         self._indices: dict[Symbol, str] = {}
 
     def index(self, symbol: Symbol) -> str:
         if symbol not in self._indices:
-            self._indices[symbol] = self._names.claim(symbol.name)
+            name = base = symbol.name
+            number = 2
+            while name in self._indices.values():
+                name = f"{base}{'_' if base[-1].isdigit() else ''}{number}"
+                number += 1
+            self._indices[symbol] = name
         return self._indices[symbol]
 
     def over(self, ranges: Iterable[Range]) -> str:
@@ -49,7 +49,7 @@ class _Writer:
             inner = ",".join(self.write(i) for i in node.indices)
             return (f"{node.name}[{inner}]" if inner else node.name), _ATOM
         if isinstance(node, Reduction):
-            body = self._bound(node.kind, node.ranges, node.body)
+            body = self.bound(node.kind, node.ranges, node.body)
             return body, _SUM
         if isinstance(node, Where):
             parts = (self.write(node.condition), self.write(node.then), self.write(node.otherwise))
@@ -76,9 +76,9 @@ class _Writer:
             return f"{name}({', '.join(self.write(a) for a in node.args)})", _ATOM
         return str(node), _ATOM
 
-    def _bound(self, kind: str, ranges: Iterable[Range], body: Expr) -> str:
+    def bound(self, kind: str, ranges: Iterable[Range], body: Expr) -> str:
         over = self.over(ranges)
-        return f"{_KINDS[kind]}_{over} {self.write(body, _PRODUCT)}"
+        return f"{kind}_{over} {self.write(body, _PRODUCT)}"
 
     def _sum(self, node: Expr) -> str:
         def place(term: Expr) -> tuple[object, ...]:
@@ -122,21 +122,8 @@ def statement_text(statement: Statement) -> str:
     if isinstance(statement, Map):
         return f"{left} = {writer.write(statement.body)}"
     if isinstance(statement, Reduce):
-        return f"{left} = {writer._bound(statement.kind, statement.reduced, statement.body)}"
+        return f"{left} = {writer.bound(statement.kind, statement.reduced, statement.body)}"
     if isinstance(statement, Contract):
         over = writer.over(statement.reduced)
         return f"{left} = sum_{over} {writer.write(statement.left)}*{writer.write(statement.right)}"
     raise TypeError(f"unknown statement {statement!r}")
-
-
-def comment(lines: Iterable[str], indent: str = "", width: int = 108) -> str:
-    """A C comment of those lines, wrapped; nothing in them can end it early."""
-    wrapped: list[str] = []
-    for line in lines:
-        safe = line.replace("*/", "* /").replace("/*", "/ *").replace("\\", "").replace("??", "? ?")
-        lead = " " * (len(safe) - len(safe.lstrip()))
-        wrapped.extend(textwrap.wrap(safe, width, subsequent_indent=f"{lead}    ", break_on_hyphens=False) or [""])
-    if len(wrapped) == 1:
-        return f"{indent}/* {wrapped[0]} */"
-    middle = [f"{indent} * {w}".rstrip() for w in wrapped[1:-1]]
-    return "\n".join([f"{indent}/* {wrapped[0]}", *middle, f"{indent} * {wrapped[-1]} */"])
