@@ -227,6 +227,7 @@ def _paper(forms: _Forms, suffix: str) -> str | bytes:
 @click.option("--target", "targets", metavar="NAMES", default="numpy,c", callback=_words, show_default=True)
 @click.option("--dtype", type=_dtypes, default="float64", show_default=True)
 @_wrt_option
+@click.option("--products", metavar="NAMES", callback=_words, help="Also jvp, hvp or gauss_newton kernels.")
 @click.option("--with-test", is_flag=True, help="Add NAME_test.c, which checks the gradients without Python.")
 @click.option("--no-check", is_flag=True, help="Do not check the kernels that were written.")
 def generate(
@@ -236,6 +237,7 @@ def generate(
     targets: tuple[str, ...],
     dtype: str,
     wrt: tuple[str, ...] | None,
+    products: tuple[str, ...] | None,
     with_test: bool,
     no_check: bool,
     **network_options: Any,
@@ -245,7 +247,15 @@ def generate(
 
     with progress("Deriving and writing kernels"):
         system = _system(model, network_options)
-        sources = pipeline.render(system, name=name, targets=targets, dtype=dtype, wrt=wrt, with_test=with_test)
+        sources = pipeline.render(
+            system,
+            name=name,
+            targets=targets,
+            dtype=dtype,
+            wrt=wrt,
+            products=products or (),
+            with_test=with_test,
+        )
         checking = None if no_check else _Checking(sources, secrets.randbits(32), samples=1, tensors=QUICK_TENSORS)
         paper = pipeline.derivation_text(system, wrt)
         made = pipeline.write(sources, out, derivation=paper)

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from sympy import Dummy, Expr, Integer, Symbol
+from sympy import Dummy, Expr, Symbol
 
 from chainrule.symbolic.affine import coefficient
 from chainrule.symbolic.expressions import Access, Call, Range, accesses, walk
@@ -31,7 +31,6 @@ from chainrule.symbolic.system import Equation, FunctionDefinition
 __all__ = [
     "BATCH",
     "DTYPES",
-    "PRODUCTS",
     "Argument",
     "Buffer",
     "Contract",
@@ -48,9 +47,6 @@ __all__ = [
 ]
 
 DTYPES = ("float32", "float64")
-
-PRODUCTS = ("jvp", "hvp", "gauss_newton")
-"""Entries made on request: products with the Jacobian of the outputs, the cost's Hessian, its Gauss-Newton form."""
 
 
 class Kind(Enum):
@@ -325,7 +321,7 @@ def _problems(
 ) -> Iterator[str]:
     bound = {r.symbol for r in statement.loops} | outer
     plain = set(statement.out.indices) - {r.symbol for r in statement.ranges} - outer
-    if not isinstance(statement, Scatter) and not all(isinstance(i, Integer) for i in plain):
+    if not isinstance(statement, Scatter) and any(i.atoms(Dummy) for i in plain):
         yield "the loops are not the left side's indices"
     for access in (statement.out, *statement.reads()):
         try:

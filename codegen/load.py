@@ -21,6 +21,7 @@ from chainrule.symbolic.errors import BuildError, ShapeError
 
 from .build import find_compiler, shared_object
 from .cache import cached, warn_once
+from .entries import ENTRIES, PRODUCTS
 from .files import sha256
 from .manifest import Manifest, read_manifest
 
@@ -39,11 +40,11 @@ class Kernels:
     """A model's kernels, ready to be called.
 
     `forward`, `cost`, `gradients` and `bind` where the model has a cost, `forward` and `vjp` where it
-    has none, as the generated code defines them. `target` is what runs: "numpy" also where "c" was asked for
-    and there is no C compiler. `formulas` is the model as `.eq` text.
+    has none, and the products asked for, as the generated code defines them. `target` is what runs:
+    "numpy" also where "c" was asked for and there is no C compiler. `formulas` is the model as `.eq` text.
     """
 
-    ENTRIES = ("forward", "cost", "gradients", "bind", "vjp")
+    ENTRIES = (*ENTRIES, "bind")
 
     def __init__(
         self,
@@ -157,7 +158,10 @@ def _calling_layer(manifest: Manifest) -> str:
     from .pipeline import render
 
     system = parse(manifest.formulas)
-    sources = render(system, name=manifest.name, targets=("numpy",), dtype=manifest.dtype, wrt=manifest.wrt)
+    products = tuple(e for e in manifest.entries if e in PRODUCTS)
+    sources = render(
+        system, name=manifest.name, targets=("numpy",), dtype=manifest.dtype, wrt=manifest.wrt, products=products
+    )
     return sources.texts["numpy"][MODULE]
 
 

@@ -28,9 +28,9 @@ from chainrule.symbolic.system import COST, Equation, Role, System, Tensor
 from chainrule.symbolic.tangents import gauss_newton_product, hessian_product, tangent
 
 from .contractions import Factors, Group
+from .entries import PRODUCTS
 from .ir import (
     DTYPES,
-    PRODUCTS,
     Argument,
     Buffer,
     Contract,

@@ -17,6 +17,7 @@ from chainrule.symbolic.errors import BuildError
 from chainrule.symbolic.format import format_system
 
 from .backends import backend
+from .entries import PRODUCTS
 from .files import MANIFEST, output_name, write_folder
 from .ir import DTYPES, Program
 from .load import MODULE, TARGETS, Kernels, check_request, kernels_from_texts
@@ -66,17 +67,19 @@ def generate(
     targets: Sequence[str] = ("numpy", "c"),
     dtype: str = "float64",
     wrt: Sequence[str] | None = None,
+    products: Sequence[str] = (),
     with_test: bool = False,
     derivation: bool = True,
 ) -> Generated:
     """Write the model's kernels, derivation and manifest to the folder `out`/`name`, whole or not at all.
 
     `name` defaults to the System's; an `out` that ends in it already is the folder itself. `wrt` are
-    the tensors whose gradients are wanted (default: every parameter). `with_test` adds a C program
+    the tensors whose gradients are wanted (default: every parameter). `products` asks for kernels of
+    second order and forward mode: "jvp", "hvp", "gauss_newton", in directions of `wrt`. `with_test` adds a C program
     that checks the gradients without Python. Raises BuildError for a bad name, target or dtype and
     for an output that cannot be written, DerivationError or LoweringError where the model has no kernels.
     """
-    sources = render(system, name=name, targets=targets, dtype=dtype, wrt=wrt, with_test=with_test)
+    sources = render(system, name=name, targets=targets, dtype=dtype, wrt=wrt, products=products, with_test=with_test)
     return write(sources, out, derivation=derivation_text(system, wrt) if derivation else None)
 
 
@@ -87,6 +90,7 @@ def compile(
     *,
     threads: int = 1,
     wrt: Sequence[str] | None = None,
+    products: Sequence[str] = (),
 ) -> Kernels:
     """The model's kernels, ready to be called; built in the per-user cache.
 
@@ -94,7 +98,7 @@ def compile(
     what `generate` does, and BuildError where the C does not compile.
     """
     check_request(target, threads)
-    return kernels(render(system, targets=(target,), dtype=dtype, wrt=wrt), target)
+    return kernels(render(system, targets=(target,), dtype=dtype, wrt=wrt, products=products), target)
 
 
 def render(
@@ -104,6 +108,7 @@ def render(
     targets: Sequence[str] = TARGETS,
     dtype: str = "float64",
     wrt: Sequence[str] | None = None,
+    products: Sequence[str] = (),
     with_test: bool = False,
 ) -> Sources:
     """Lower the System and render the sources of every target; `with_test` adds NAME_test.c to the C ones."""
@@ -114,7 +119,10 @@ def render(
         raise BuildError(f"no targets: expected some of {', '.join(TARGETS)}, got {targets!r}")
     for target in targets:
         check_request(target, threads=1)
-    program = lower(system, name=chosen, dtype=dtype, wrt=wrt)
+    for product in products:
+        if isinstance(products, str) or product not in PRODUCTS:
+            raise BuildError(f"unknown products {products!r}: expected some of {', '.join(PRODUCTS)}")
+    program = lower(system, name=chosen, dtype=dtype, wrt=wrt, products=tuple(dict.fromkeys(products)))
     texts = {target: _rendered(target, program, with_test) for target in dict.fromkeys(targets)}
     return Sources(system, program, texts, format_system(system))
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import sympy as sp
-from sympy import Dummy, Expr
+from sympy import Dummy, Expr, Symbol
 
 from .expressions import Access, Call, Delta, Maximum, Minimum, Reduction, Where, rebuild
 
@@ -30,13 +31,17 @@ class RationalForm:
 
 
 def with_symbols(expression: Expr, opaque: Callable[[Expr], bool]) -> tuple[Expr, dict[Expr, Expr]]:
-    """The expression with every outermost opaque node replaced by a real symbol, and the way back."""
+    """The expression with every outermost opaque node replaced by a real symbol, and the way back.
+
+    The symbols are always the same ones, in order of appearance: formulas that differ only in the
+    layer they stand in become equal, and their algebra is done once.
+    """
     names: dict[Expr, Expr] = {}
 
     def visit(node: Expr) -> Expr:
         if opaque(node):
             if node not in names:
-                names[node] = Dummy(f"u{len(names)}", real=True)
+                names[node] = Symbol(f"_u{len(names)}", real=True)
             return names[node]
         return rebuild(node, [visit(a) for a in node.args])
 
@@ -51,12 +56,17 @@ def algebraic(expression: Expr) -> Expr:
     )
     if not plain.free_symbols:
         return expression
+    return simplest(f.xreplace(back) for f in _algebraic_forms(plain))
+
+
+@lru_cache(maxsize=4096)
+def _algebraic_forms(plain: Expr) -> tuple[Expr, ...]:
+    """Factored, as written, cancelled; as written alone where it is no rational function."""
     try:
         cancelled = sp.cancel(plain)
-        forms = [_fewer_signs(sp.factor(cancelled)), plain, cancelled]
+        return _fewer_signs(sp.factor(cancelled)), plain, cancelled
     except sp.PolynomialError:
-        return expression
-    return simplest(f.xreplace(back) for f in forms)
+        return (plain,)
 
 
 def _fewer_signs(product: Expr) -> Expr:
@@ -85,6 +95,16 @@ def rational_form(expression: Expr) -> RationalForm | None:
     chosen with a positive coefficient so that E has the least degree.
     """
     plain, back = with_symbols(expression, lambda n: isinstance(n, (*_OPAQUE, sp.log, sp.erf, sp.erfc)))
+    form = _rational_form(plain)
+    if form is None:
+        return None
+    polynomials = (_restored(p, back, form.generator) for p in (form.numerator, form.denominator))
+    return RationalForm(form.generator, form.argument.xreplace(back), *polynomials)
+
+
+@lru_cache(maxsize=4096)
+def _rational_form(plain: Expr) -> RationalForm | None:
+    """`rational_form` of an expression in symbols alone."""
     plain = plain.rewrite(_HYPERBOLIC, sp.exp) if plain.has(*_HYPERBOLIC) else plain
     arguments = sorted({n.args[0] for n in plain.atoms(sp.exp)}, key=sp.default_sort_key)
     if not arguments:
@@ -106,7 +126,7 @@ def rational_form(expression: Expr) -> RationalForm | None:
     if step > 1:
         top, bottom = (_thinned(p, step, generator) for p in (top, bottom))
         base = step * base
-    return RationalForm(generator, base.xreplace(back), *(_restored(p, back, generator) for p in (top, bottom)))
+    return RationalForm(generator, base, top, bottom)
 
 
 def _restored(polynomial: sp.Poly, back: dict[Expr, Expr], generator: Dummy) -> sp.Poly:

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import sympy as sp
-from sympy import Dummy, Expr, Integer
+from sympy import Dummy, Expr, Integer, Symbol
 
 from .exponentials import RationalForm, algebraic, rational_form
 from .expressions import Access, Call, Range, Reduction, Where, accesses, freshen, rebuild, walk
@@ -22,6 +23,9 @@ from .system import Equation, System
 
 __all__ = ["Inverse", "inverses", "merged_sums", "simplified", "through_outputs", "tidied"]
 
+
+_Z, _A = Symbol("_z", real=True), Symbol("_a", real=True)
+"""The input and the output of a formula that is inverted apart from any equation."""
 
 _SHORT = 8
 """A formula of at most this cost is put in the place of its name."""
@@ -36,8 +40,8 @@ class Inverse:
     that can be read from the output as from the input (`input <= 0` exactly where `output <= 0`).
     """
 
-    output: Access
-    input: Access
+    output: Access | Symbol
+    input: Access | Symbol
     argument: Expr
     exponential: Expr | None
     sign: bool
@@ -223,14 +227,19 @@ def inverses(system: System, skip: set[str]) -> dict[str, Inverse]:
             continue
         if not _covers(equation, system.tensor(read[0].name).shape):
             continue
-        symbol = Dummy("z", real=True)
-        formula = value.xreplace({read[0]: symbol})
-        if formula.free_symbols != {symbol} or any(isinstance(n, Reduction) for n in walk(formula)):
+        formula = value.xreplace({read[0]: _Z})
+        if formula.free_symbols != {_Z} or any(isinstance(n, Reduction) for n in walk(formula)):
             continue
-        inverse = _invert(formula, symbol, equation.target, read[0])
+        inverse = _invert(formula)
         if inverse is not None:
-            found[read[0].name] = inverse
+            found[read[0].name] = _placed(inverse, equation.target, read[0])
     return found
+
+
+def _placed(inverse: Inverse, output: Access, source: Access) -> Inverse:
+    """The inverse of a formula in the equation that it comes from."""
+    exponential = None if inverse.exponential is None else inverse.exponential.xreplace({_A: output})
+    return Inverse(output, source, inverse.argument.xreplace({_Z: source}), exponential, inverse.sign)
 
 
 def _covers(equation: Equation, shape: Sequence[Expr]) -> bool:
@@ -239,39 +248,38 @@ def _covers(equation: Equation, shape: Sequence[Expr]) -> bool:
     return all(r.lower == 0 and sp.expand(r.upper + 1 - extent) == 0 for r, extent in pairs)
 
 
-def _invert(formula: Expr, symbol: Dummy, output: Access, source: Access) -> Inverse | None:
+@lru_cache(maxsize=1024)
+def _invert(formula: Expr) -> Inverse | None:
     """exp(k·z) = g(a) from a = f(z): f must be a quotient of degree one in it, or the log of one."""
     if isinstance(formula, Where):
-        return _invert_branches(formula, symbol, output, source)
-    known = sp.exp(output) if isinstance(formula, sp.log) else output
+        return _invert_branches(formula)
+    known = sp.exp(_A) if isinstance(formula, sp.log) else _A
     form = rational_form(formula.args[0] if isinstance(formula, sp.log) else formula)
     if form is None or max(form.numerator.degree(), form.denominator.degree()) != 1:
         return None
-    if any(symbol in c.free_symbols for p in (form.numerator, form.denominator) for c in p.coeffs()):
+    if any(_Z in c.free_symbols for p in (form.numerator, form.denominator) for c in p.coeffs()):
         return None
     (p1, p0), (q1, q0) = (
         [p.coeff_monomial(form.generator**i) for i in (1, 0)] for p in (form.numerator, form.denominator)
     )
     exponential = sp.cancel((q0 * known - p0) / (p1 - q1 * known))
-    return Inverse(output, source, form.argument.xreplace({symbol: source}), exponential, _keeps_sign(formula, symbol))
+    return Inverse(_A, _Z, form.argument, exponential, _keeps_sign(formula))
 
 
-def _invert_branches(formula: Expr, symbol: Dummy, output: Access, source: Access) -> Inverse | None:
+def _invert_branches(formula: Expr) -> Inverse | None:
     """A function by branches on the sign of z: the sign must be readable from a."""
-    if not _keeps_sign(formula, symbol) or formula.condition.free_symbols != {symbol}:
+    if not _keeps_sign(formula) or formula.condition.free_symbols != {_Z}:
         return None
-    inner = _invert(formula.then, symbol, output, source) if formula.then.has(sp.exp) else None
-    exponential, argument = (inner.exponential, inner.argument) if inner is not None else (None, source)
-    return Inverse(output, source, argument, exponential, True)
+    inner = _invert(formula.then) if formula.then.has(sp.exp) else None
+    exponential, argument = (inner.exponential, inner.argument) if inner is not None else (None, _Z)
+    return Inverse(_A, _Z, argument, exponential, True)
 
 
-def _keeps_sign(formula: Expr, symbol: Dummy) -> bool:
-    """Whether f(z) <= 0 exactly where z <= 0, and f(z) < 0 exactly where z < 0 unless f is 0 there."""
-    points = [sp.Rational(n, d) for n in (1, 3, 7, 50, 700) for d in (1, 100, 10**6)]
-    values = [(p, formula.xreplace({symbol: p})) for q in points for p in (q, -q)] + [
-        (Integer(0), formula.xreplace({symbol: Integer(0)}))
-    ]
-    return all(bool(v.evalf() <= 0) == bool(p <= 0) for p, v in values)
+def _keeps_sign(formula: Expr) -> bool:
+    """Whether f(z) <= 0 exactly where z <= 0, at points over the whole range."""
+    sizes = [sp.Rational(n, d) for n in (1, 3, 7, 50, 700) for d in (1, 100, 10**6)]
+    points = [Integer(0), *sizes, *(-q for q in sizes)]
+    return all(bool(formula.xreplace({_Z: p}).evalf() <= 0) == bool(p <= 0) for p in points)
 
 
 def through_outputs(expression: Expr, table: Mapping[str, Inverse]) -> Expr:

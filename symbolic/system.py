@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from sympy import Expr, Symbol
+import sympy as sp
+from sympy import Dummy, Expr, Symbol
 
 from .errors import FormulaError, Position
 from .expressions import Access, Call, Range, accesses, rebuild, walk
@@ -51,8 +52,8 @@ class Tensor:
 class Equation:
     """`name[indices] = value`, for every value of the left side's index ranges.
 
-    `indices` are the left side's subscripts: the symbol of one of `ranges`, or an integer (a base
-    case). `position` is where the user wrote it, if anywhere.
+    `indices` are the left side's subscripts: the symbol of one of `ranges`, or a base case's fixed
+    subscript, an integer or an expression of sizes. `position` is where the user wrote it, if anywhere.
     """
 
     name: str
@@ -84,13 +85,15 @@ class FunctionDefinition:
     origin: str = "user"  # "user", "catalogue" or "undefined"
 
     def derivative(self, orders: Iterable[int]) -> Expr | None:
-        """The body differentiated `orders[m]` times in parameter m, by SymPy."""
+        """The body differentiated `orders[m]` times in parameter m, by SymPy; that of a sign is 0, at 0 too."""
         if self.body is None:
             return None
         result = self.body
         for parameter, order in zip(self.parameters, orders, strict=True):
             for _ in range(order):
-                result = result.diff(parameter)
+                signs = {s: Dummy(real=True) for s in sp.ordered(result.atoms(sp.sign))}
+                slope = result.xreplace(signs).diff(parameter)
+                result = slope.xreplace({symbol: s for s, symbol in signs.items()})
         return result
 
     def apply(self, call: Call) -> Expr:

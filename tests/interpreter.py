@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import sympy as sp
+from sympy import Dummy
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, Not, Or
 
@@ -74,9 +75,10 @@ class Interpreter:
         for equation in self.system.defining(name):
             env = {}
             for subscript, i in zip(equation.indices, where, strict=True):
-                if subscript.is_Integer and int(subscript) != i:
+                if isinstance(subscript, Dummy):
+                    env[subscript] = i
+                elif self.integer(subscript, {}) != i:
                     break
-                env[subscript] = i
             else:
                 if all(self.value(r.lower, env) <= env[r.symbol] <= self.value(r.upper, env) for r in equation.ranges):
                     return self.value(equation.value, env)

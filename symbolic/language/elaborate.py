@@ -34,6 +34,7 @@ def elaborate(source: Source, name: str, given: Iterable[FunctionDefinition] = (
         raise source.error("this text has no equation", 0, hint)
     functions = FunctionTable(_of(program, FunctionText), given)
     names = _names(declared, equations)
+    _check_sizes(declared)
     _check_functions(_of(program, FunctionText), names)
     functions.read_all()
     drafts: dict[str, list[Draft]] = {}
@@ -101,6 +102,30 @@ def _sizes(declared: list[Declaration], ranks: Mapping[str, int]) -> dict[str, S
                     raise d.code.error(message, d.node, "choose another name for one of them")
                 sizes.setdefault(symbol.name, symbol)
     return sizes
+
+
+def _check_sizes(declared: list[Declaration]) -> None:
+    """Every size has to follow from the shapes of the arrays that a caller passes.
+
+    An axis gives away its name, or the one unknown size that its expression has to the first degree.
+    """
+    extents = [extent for d in declared for extent in d.shape]
+    known: set[Symbol] = {extent for extent in extents if extent.is_Symbol}
+    while True:
+        rests = [(extent, extent.free_symbols - known) for extent in extents]
+        solved = {s for extent, rest in rests for s in rest if len(rest) == 1 and _linear(extent, s)}
+        if not solved:
+            break
+        known |= solved
+    for d in declared:
+        for symbol in sorted((s for extent in d.shape for s in extent.free_symbols - known), key=str):
+            message = f"no array's shape gives away the size {symbol.name!r}"
+            hint = f"let it be the length of an axis of data or a parameter: [{symbol.name}], or [2*{symbol.name} + 1]"
+            raise d.code.error(message, d.node, hint)
+
+
+def _linear(extent: Expr, symbol: Symbol) -> bool:
+    return bool(extent.is_polynomial(symbol) and sp.degree(extent, symbol) == 1)
 
 
 def _check_functions(texts: list[FunctionText], names: Names) -> None:
@@ -171,9 +196,7 @@ def _whole(spans: tuple[Span, ...]) -> bool:
     return all(span.first == 0 for span in spans)
 
 
-def _check_use(
-    declared: list[Declaration], arranged: list[Group], outputs: tuple[str, ...], outside: set[str]
-) -> None:
+def _check_use(declared: list[Declaration], arranged: list[Group], outputs: tuple[str, ...], outside: set[str]) -> None:
     for d in declared:
         if d.name not in outside:
             raise d.code.error(f"no equation uses {d.name!r}", d.node, "use it, or remove its declaration")

@@ -38,8 +38,8 @@ class Functions(Protocol):
 
 
 def _magnitude(u: Expr) -> Expr:
-    """|u|; SymPy's Abs is sound only where it knows that its argument is real."""
-    return sp.Abs(u) if u.is_extended_real else Where(u >= 0, u, -u)
+    """|u|, whose derivative is sign(u), 0 at 0; SymPy's Abs is sound only where it knows that u is real."""
+    return sp.Abs(u) if u.is_extended_real else u * sp.sign(u)
 
 
 MATHEMATICS: dict[str, Callable[[Expr], Expr]] = {

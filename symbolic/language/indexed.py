@@ -21,7 +21,7 @@ from .drafts import Draft, Names, Use, Variable
 from .formula import Formula, Functions
 from .left import LeftIndex, left_side
 from .source import Code
-from .statements import MAX_INTEGER, MAX_SIZE_NODES, EquationText, elements
+from .statements import MAX_INTEGER, MAX_SIZE_NODES, EquationText, elements, size_of
 
 __all__ = ["IndexedFormula", "draft"]
 
@@ -82,6 +82,12 @@ class IndexedFormula(Formula):
         if name in self.names.sizes:
             return self.names.sizes[name]
         return super()._name(node)
+
+    def _operation(self, node: ast.BinOp) -> Expr:
+        names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+        if isinstance(node.op, ast.FloorDiv) and names <= self.names.sizes.keys():
+            return size_of(self.code, node, positive=False)
+        return super()._operation(node)
 
     def _subscript(self, node: ast.Subscript) -> Expr:
         if not isinstance(node.value, ast.Name):

@@ -75,7 +75,7 @@ def layout(drafts: list[Draft]) -> Layout:
         if axis != axes[0]:
             message = f"the base cases of {base.name!r} are on different axes"
             raise base.text.code.error(message, base.text.node, _ONE_AXIS)
-    edges = [base.subscripts[axes[0]] for base in bases]
+    edges: list[Expr] = [base.subscripts[axes[0]] for base in bases]
     reverse = any(e.free_symbols for e in edges) or (0 not in edges and _looks_ahead(steps[0], axes[0]))
     return Layout(steps[0], _ordered(bases, edges, reverse), axes[0], reverse)
 

@@ -3,6 +3,8 @@
     z[j]          an index
     h[t + 1, i]   an index shifted by a whole number: the equation for the elements t + 1
     h[0, i]       a base case; so is h[T, i] where T is a size
+
+Which of these a subscript is depends on the names of the sizes, not on how it is written.
 """
 
 from __future__ import annotations

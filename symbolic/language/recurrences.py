@@ -3,6 +3,8 @@
     h[0, i] = h0[i]                                   base cases begin the recurrence (or end it, at h[T, i])
     z[t, i] = sum[j](u[i, j] * h[t - 1, j])           a read of an element made earlier
     h[t, i] = tanh(z[t, i])                           a read at the same t: z is made before h
+
+A recurrence runs along one axis of each of its tensors, in one direction.
 """
 
 from __future__ import annotations
@@ -101,7 +103,8 @@ class Group:
         if draft.is_base:
             hint = "a base case reads given tensors and other base cases alone"
         else:
-            hint = f"a recurrence reads {'later' if self.reverse else 'earlier'} elements: {use.tensor}[{place} {sign} 1]"
+            when = "later" if self.reverse else "earlier"
+            hint = f"a recurrence reads {when} elements: {use.tensor}[{place} {sign} 1]"
         return use.code.error(message, use.node, hint)
 
 

@@ -42,8 +42,8 @@ def infer(group: Group, spans: Mapping[str, tuple[Span, ...]], stated: Mapping[s
     """
     solver = _Solver(group, spans, stated)
     solver.solve()
-    solver.check()
     order = group.in_order(solver.proofs.prove)
+    solver.check()
     ranges = {variable: known.range for variable, known in solver.known.items()}
     return Shapes({name: solver.spans_of(each) for name, each in group.layouts.items()}, ranges, order)
 
@@ -137,9 +137,7 @@ class _Solver:
             return
         message = f"{variable.name!r} would have to start at {each.shown(lower - variable.shift)}"
         hint = f"shift the subscript, or guard the access: where({variable.name} >= {lower - variable.shift}, …, 0)"
-        raise FormulaError(
-            f"{message}, so that {found.reason} stays in its tensor", hint=hint, position=found.position
-        )
+        raise FormulaError(f"{message}, so that {found.reason} stays in its tensor", hint=hint, position=found.position)
 
     def _start(self, each: Draft, variable: Variable) -> Integer:
         """0, or the number of base cases before the index."""
@@ -149,7 +147,9 @@ class _Solver:
     def _free(self, each: Draft, variable: Variable) -> bool:
         return self.group.layouts[each.name].free(variable)
 
-    def _make(self, each: Draft, variable: Variable, lower: Expr, upper: Expr, reason: str, position: Position) -> Known:
+    def _make(
+        self, each: Draft, variable: Variable, lower: Expr, upper: Expr, reason: str, position: Position
+    ) -> Known:
         start = self.proofs.extreme([self._start(each, variable), lower], 1)
         return Known(Range(variable.symbol, start, sp.expand(upper)), reason, position)
 

@@ -135,7 +135,7 @@ class Calling:
         for _ in self.program.sizes:
             for extent in extents:
                 missing = extent.free_symbols - known
-                if len(missing) == 1 and sp.degree_list(extent, *missing) == (1,):
+                if len(missing) == 1 and extent.is_polynomial(*missing) and sp.degree(extent, *missing) == 1:
                     known |= missing
         return [str(s) for s in self.program.sizes if s not in known]
 
