@@ -130,23 +130,7 @@ def _arguments(system: System, ready: System) -> Iterable[Argument]:
 def _kernel(entry: str, system: System, results: Sequence[str]) -> Kernel:
     kernel = assign_slots(_Lowering(system, tuple(results)).run(entry))
     check_kernel(kernel)
-    for statement in kernel.statements:
-        _refuse(statement)
     return kernel
-
-
-def _refuse(statement: Statement | Scan) -> None:
-    """A LoweringError for what no backend writes yet."""
-    if isinstance(statement, Scan | Scatter):
-        raise LoweringError(f"{statement!r}: recurrences and scatters have no kernel form yet")
-    plain = all(isinstance(i, Dummy | sp.Integer) for a in statement.reads() for i in a.indices)
-    indices = {v for v in getattr(statement, "body", sp.Integer(0)).free_symbols if isinstance(v, Dummy)}
-    inside = {v for a in statement.reads() for v in a.free_symbols}
-    if not plain or not statement.whole or getattr(statement, "guards", None) or indices - inside:
-        raise LoweringError(
-            f"{statement.equation.target}: shifted subscripts, conditions on indices and partial ranges have no "
-            "kernel form yet"
-        )
 
 
 @dataclass
