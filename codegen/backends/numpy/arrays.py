@@ -14,7 +14,7 @@ from sympy import Dummy, Expr, Integer, Symbol
 
 from chainrule.codegen.ir import Buffer, Kernel, Kind, Scan, Scatter, Statement
 from chainrule.symbolic.affine import Bounds, bounds_of, nonnegative, with_guards
-from chainrule.symbolic.expressions import Range, accesses
+from chainrule.symbolic.expressions import Access, Range, accesses
 
 from .elementwise import Elementwise
 from .nests import Nest, nest
@@ -233,16 +233,19 @@ def _extent(r: Range) -> Expr:
 
 
 def _loop_order(found: Nest) -> tuple[Range, ...]:
-    """The loops in the order in which the largest array that the nest reads is stored."""
+    """The loops in the order in which the largest array that the nest computes with is stored.
+
+    Arrays inside formulas come first: others are viewed, in whatever order.
+    """
     loops = {r.symbol: r for r in found.loops}
-    order: dict[Expr, None] = {}
-    reads = [a for f in found.factors for a in accesses(f)]
-    for access in sorted(reads, key=lambda a: -len(a.indices)):
-        for i in access.indices:
-            order.update(dict.fromkeys(r.symbol for r in found.loops if r.symbol in i.free_symbols))
-    order.update(dict.fromkeys(loops))
     if found.kind == "map":
-        order = dict.fromkeys(loops)
+        return tuple(loops.values())
+    order: dict[Expr, None] = {}
+    reads = [(isinstance(f, Access), a) for f in found.factors for a in accesses(f)]
+    for _, access in sorted(reads, key=lambda r: (r[0], -len(r[1].indices))):
+        for i in access.indices:
+            order.update(dict.fromkeys(s for s in loops if s in i.free_symbols))
+    order.update(dict.fromkeys(loops))
     return tuple(loops[s] for s in order if isinstance(s, Dummy))
 
 

@@ -49,6 +49,7 @@ class Scope:
         self._constants: dict[Expr, str] = {}
         self._ones: dict[Expr, str] = {}
         self._views: dict[str, str] = {}
+        self._prepared: dict[tuple[str, str], str] = {}
         self._fixed: dict[str, str] = {}  # views made in the step
         self._local: dict[str, str] = {}  # and in a loop or condition
         self._looped: set[str] = set()  # what changes with a loop's index
@@ -191,10 +192,11 @@ class Scope:
 
     def prepared(self, text: str, wanted: str) -> str:
         """A name for what the text computes before the first step."""
-        if text not in self._views:
-            self._views[text] = self._names.claim(wanted)
-            self.lines.append(f"{self._views[text]} = {text}")
-        return self._views[text]
+        key = wanted, text
+        if key not in self._prepared:
+            self._prepared[key] = self._names.claim(wanted)
+            self.lines.append(f"{self._prepared[key]} = {text}")
+        return self._prepared[key]
 
     def counting(self, label: str, extent: Expr, behind: int) -> str:
         """The numbers 0, 1, … of an axis with `behind` more axes to the right of it."""
