@@ -161,8 +161,8 @@ class Evaluator:
         if isinstance(e, Where):
             may = [self._may(e.condition, scope, outcome)[..., None] for outcome in (True, False)]
             scopes[1:] = [replace(scope, active=scope.active & m) for m in may]
-        found = [self._blocked(a, s, group) for a, s in zip(e.args, scopes, strict=True)]
-        return np.asarray(reduce(np.logical_or, found))
+        parts = [self._blocked(a, s, group) for a, s in zip(e.args, scopes, strict=True)]
+        return np.asarray(reduce(np.logical_or, parts))
 
     def _may(self, condition: Boolean, scope: _Scope, outcome: bool) -> NDArray[np.bool_]:
         """Where the condition may come out so, as far as indices and sizes tell."""
