@@ -122,7 +122,7 @@ TEXTS = {
     """,
     "quotients of sums": """
         data x, y
-        a = 15/(4*(x + 2)) + (3*(x + 1)*y)/4 + 2*(x + 1)*(y + 1)/3 - (x + 1)*y/(3*(y + 2)) + exp(1)*x
+        a = 15/4/(x + 2) + (x + 1)*y*3/4 + (x + 1)*(y + 1)*2/3 - (x + 1)*y/(y + 2)/3 + exp(1)*x
         output a
     """,
     "sizes in formulas": """
@@ -151,6 +151,12 @@ def test_round_trip(text: str) -> None:
     written = format_system(system)
     assert key(parse(written)) == key(system), written
     assert format_system(parse(written)) == written
+
+
+def test_only_the_ranges_that_no_use_gives_are_stated() -> None:
+    assert "index" not in format_system(parse(TEXTS["convolution"]))
+    stated = format_system(parse(TEXTS["equal names of different lengths"]))
+    assert [line for line in stated.splitlines() if line.startswith("index")] == ["index     i < 5", "index     j < 7"]
 
 
 @pytest.mark.parametrize("sigma", names("activation"))

@@ -415,6 +415,7 @@ ERRORS = [
     (D + "data v[m/2]\nz[j] = y[j]", 3, 8, "expected a size", "2*T - 1"),
     (D + "data v[x]\nz[j] = v[j]", 3, 6, "'x' is a tensor and cannot be a size", ""),
     (D + "parameter v = 3\nz[j] = v*y[j]", 3, 13, "gives a shape, not a value", ""),
+    ("data x[2*T - 1], y[m*n]\nz[j] = x[j] + y[0]", 1, 18, "gives away the size 'm'", "[m]"),
     ("data x[T//2]\nz[j] = x[j]", 1, 6, "no array's shape gives away the size 'T'", "[T]"),
     ("data x[T]\nparameter w[m*n]\nz[j] = x[j] + w[0]", 2, 11, "gives away the size 'm'", "[m]"),
     (D + "z[j] = y[j]\noutput q", 4, 8, "the output 'q' is not defined", ""),

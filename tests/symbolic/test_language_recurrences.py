@@ -83,10 +83,10 @@ MODELS = {
     "backwards from the last": "data x[T]\nparameter a\nh[T-1] = a*x[T-1]\nh[t] = a*h[t+1] + x[t]\ncost = h[0]**2",
     "backwards, shifted": "data x[T]\nparameter a\nh[t-1] = a*h[t] + x[t-1]\nh[T] = a\ncost = sum[t](h[t]**2)",
     "backwards from 3": "data x\nparameter a\nh[3] = a\nh[t] = sin(h[t+1]*a*x)\ncost = h[0]",
-    "two bases": "data x[T + 2]\nparameter a, b\nf[0] = a\nf[1] = b*x[0]\nf[t] = sin(f[t-1])*f[t-2] + x[t]\ncost = f[T+1]",
+    "two bases": "data x[T + 2]\nparameter a, b\nf[0] = a\nf[1] = b*x[0]\nf[t]=sin(f[t-1])*f[t-2]+x[t]\ncost = f[T+1]",
     "two bases at the end": "data x[T+2]\nparameter a\nf[T+1]=a\nf[T]=a*x[0]\nf[t]=sin(f[t+1])*f[t+2]+x[t]\ncost=f[0]",
     "no recurrence": "data x[T]\nparameter a\nz[0] = a\nz[j + 1] = a*x[j]\ncost = sum[j](z[j]**2)",
-    "from 2 on": "data x[T+3]\nparameter a\nh[0]=a\nq[t]=h[t-2]*a+x[t]\nh[t]=where(t >= 2, q[t], 0)+a*h[t-1]\ncost=h[T]",
+    "from 2 on": "data x[T+3]\nparameter a\nh[0]=a\nq[t]=h[t-2]*a*x[t]\nh[t]=where(t >= 2,q[t],0)+a*h[t-1]\ncost=h[T]",
     "all before": "data x[T]\nparameter a\nh[0] = a\nh[t] = sin(sum[k : k < t](h[k])) + x[t]\ncost = sum[t](h[t]**2)",
 }
 
