@@ -17,7 +17,7 @@ from sympy import Symbol
 
 from chainrule.symbolic.system import COST, System
 
-from .error_scale import Bounded
+from .error_scale import Bounded, Number
 from .number_systems import Float, Precise
 from .oracle import Evaluator
 from .points import Array, Point, lanes_of
@@ -99,6 +99,8 @@ class Oracle:
         self._bounded = Evaluator(system, sizes, self._bounded_numbers)
         self._precise_numbers = Precise(DIGITS)
         self._precise = Evaluator(system, sizes, self._precise_numbers)
+        self._system = system
+        self._starts: dict[Evaluator, dict[str, Any]] = {}
         lanes = {n: self._bounded_numbers.exact(lanes_of(v, n in self._data)) for n, v in point.values.items()}
         self.values = self._bounded.run(lanes, point.batch)
         self.points = self._bounded.points
@@ -111,7 +113,9 @@ class Oracle:
         def run(chunk: Sequence[Direction]) -> tuple[Array, Array]:
             moved = lanes_of(np.stack([d.array for d in chunk], axis=-1), name in self._data)
             lanes = len(chunk) * self.point.batch
-            inputs = {}
+            reached = self._reached(name)
+            known = {n: v for n, v in self.values.items() if n not in self.point.values and n not in reached}
+            inputs = {n: Number(*(np.tile(part, len(chunk)) for part in v)) for n, v in known.items()}
             for n, v in self.point.values.items():
                 tangent = self._spread(moved, len(chunk), 1) if n == name else None
                 inputs[n] = self._bounded_numbers.exact(self._base(n, v, len(chunk)), tangent)
@@ -162,19 +166,35 @@ class Oracle:
     ) -> Any:
         """The cost, of shape (directions, steps), with the tensor moved along each direction by each step."""
         count = len(along) * len(steps)
+        start = self._start(evaluator, convert)
+        reached = self._reached(name)
         inputs = {}
-        for n, v in self.point.values.items():
-            if n != name:
-                inputs[n] = self._base(n, convert(v), count)
-                continue
-            stack = convert(np.stack([d.array for d in along]))
-            moved = convert(v) + stack[:, None] * steps.reshape(1, -1, *[1] * v.ndim)
-            moved = moved.reshape(count, *v.shape)
-            lanes = np.moveaxis(moved, 0, -1)
-            lanes = np.moveaxis(lanes, 0, -1) if name in self._data else lanes[..., None]
-            inputs[n] = self._spread(lanes, len(along), len(steps))
+        for n, v in start.items():
+            if n not in reached:
+                inputs[n] = np.tile(v, count) if v.shape[-1] > 1 else v
+        stack = convert(np.stack([d.array for d in along]))
+        value = self.point.values[name]
+        moved = convert(value) + stack[:, None] * steps.reshape(1, -1, *[1] * value.ndim)
+        lanes = np.moveaxis(moved.reshape(count, *value.shape), 0, -1)
+        lanes = np.moveaxis(lanes, 0, -1) if name in self._data else lanes[..., None]
+        inputs[name] = self._spread(lanes, len(along), len(steps))
         cost = evaluator.run(inputs, count * self.point.batch)[COST]
         return self._over_batch(cost, count).reshape(len(along), len(steps))
+
+    def _start(self, evaluator: Evaluator, convert: Callable[..., Any]) -> dict[str, Any]:
+        """Every tensor at the point itself, one lane for each sample."""
+        if evaluator not in self._starts:
+            lanes = {n: lanes_of(convert(v), n in self._data) for n, v in self.point.values.items()}
+            self._starts[evaluator] = dict(evaluator.run(lanes, self.point.batch))
+        return self._starts[evaluator]
+
+    def _reached(self, name: str) -> set[str]:
+        """The tensor itself and all that is made of it: what has to be evaluated again when it moves."""
+        reached = {name}
+        for equation in self._system.equations:
+            if reached.intersection(equation.reads()):
+                reached.add(equation.name)
+        return reached
 
     def _over_batch(self, lanes: Any, groups: int) -> Any:
         summed = lanes.reshape(groups, self.point.batch).sum(axis=1)

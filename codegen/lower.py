@@ -142,7 +142,7 @@ def _refuse(statement: Statement | Scan) -> None:
     plain = all(isinstance(i, Dummy | sp.Integer) for a in statement.reads() for i in a.indices)
     indices = {v for v in getattr(statement, "body", sp.Integer(0)).free_symbols if isinstance(v, Dummy)}
     inside = {v for a in statement.reads() for v in a.free_symbols}
-    if not plain or not statement.whole or getattr(statement, "guards", ()) or indices - inside:
+    if not plain or not statement.whole or getattr(statement, "guards", None) or indices - inside:
         raise LoweringError(
             f"{statement.equation.target}: shifted subscripts, conditions on indices and partial ranges have no "
             "kernel form yet"

@@ -118,7 +118,7 @@ class Precise(Float):
 
     def array(self, values: NDArray[Any]) -> Value:
         """float64 numbers, exactly."""
-        return np.frompyfunc(lambda v: self.context.mpf(float(v)), 1, 1)(np.asarray(values))
+        return np.asarray(np.frompyfunc(lambda v: self.context.mpf(float(v)), 1, 1)(values), dtype=object)
 
     def number(self, constant: Expr) -> Value:
         out = np.empty(1, dtype=object)

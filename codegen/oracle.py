@@ -93,19 +93,21 @@ class Evaluator:
     def run(self, values: Mapping[str, Value], lanes: int) -> dict[str, Value]:
         """Every tensor of the System, each of shape (declared shape…, lanes or 1).
 
-        `values` are the inputs in the same layout. Raises OracleError for what cannot be evaluated.
+        `values` are the inputs in the same layout, and such defined tensors as are known already: their
+        equations are left out. Raises OracleError for what cannot be evaluated.
         """
         self.points = 0
         self.numbers.kinks = []
         self._arrays = dict(values)
         self._ready = {name: np.ones(self.shapes[name], dtype=bool) for name in values}
         for tensor in self.system.tensors:
-            if tensor.role is Role.DEFINED:
+            if tensor.role is Role.DEFINED and tensor.name not in values:
                 self._arrays[tensor.name] = self.numbers.empty((*self.shapes[tensor.name], lanes))
                 self._ready[tensor.name] = np.zeros(self.shapes[tensor.name], dtype=bool)
         with np.errstate(all="ignore"):
             for equation in self.system.equations:
-                self._equation(equation)
+                if equation.name not in values:
+                    self._equation(equation)
         return self._arrays
 
     # --- equations ---------------------------------------------------------------------------

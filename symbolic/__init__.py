@@ -16,6 +16,7 @@ from .lazy import lazy_package
 if TYPE_CHECKING:
     from .derive import Derivation, derive
     from .format import format_system
+    from .indexed_sympy import from_sympy
     from .language import parse, parse_file
     from .layers import network
     from .system import COST, Equation, FunctionDefinition, Role, System, Tensor
@@ -41,6 +42,7 @@ __all__ = [
     "Term",
     "derive",
     "format_system",
+    "from_sympy",
     "network",
     "parse",
     "parse_file",
@@ -49,6 +51,7 @@ __all__ = [
 _HOMES = {
     "derive": ("Derivation", "derive"),
     "format": ("format_system",),
+    "indexed_sympy": ("from_sympy",),
     "language": ("parse", "parse_file"),
     "layers": ("network",),
     "system": ("COST", "Equation", "FunctionDefinition", "Role", "System", "Tensor"),

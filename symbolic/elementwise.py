@@ -18,11 +18,12 @@ from .catalogue import CATALOGUE, definition
 from .errors import FormulaError
 from .expressions import Call, Maximum, Minimum, Where
 from .language import parse_function
+from .language.formula import MATHEMATICS
 from .names import name_problem
 from .primitives import Sigmoid, Softplus, expm1, log1p
 from .system import FunctionDefinition
 
-__all__ = ["FunctionLike", "elementwise"]
+__all__ = ["Copy", "FunctionLike", "elementwise", "undefined"]
 
 FunctionLike: TypeAlias = str | Expr | UndefinedFunction | Callable[..., object]
 """A catalogue name, a formula's text, a SymPy expression, an undefined SymPy function, or a callable."""
@@ -31,7 +32,7 @@ _MOST_NODES = 2_000
 
 _SAME: tuple[type[sp.Basic], ...] = (
     *(sp.Add, sp.Mul, sp.Pow, sp.exp, sp.log, sp.sin, sp.cos, sp.tan, sp.asin, sp.acos, sp.atan),
-    *(sp.sinh, sp.cosh, sp.tanh, sp.erf, sp.erfc, sp.Abs, sp.sign, log1p, expm1, Sigmoid, Softplus),
+    *(sp.sinh, sp.cosh, sp.tanh, sp.erf, sp.erfc, sp.sign, log1p, expm1, Sigmoid, Softplus),
     *(Maximum, Minimum, Where, sp.And, sp.Or, sp.Not, sp.Lt, sp.Le, sp.Gt, sp.Ge, sp.Eq, sp.Ne),
 )
 
@@ -48,7 +49,7 @@ def elementwise(like: FunctionLike, name: str, parameters: tuple[str, ...]) -> t
         return _from_text(like, name, parameters)
     symbols = tuple(Symbol(p, real=True) for p in parameters)
     if isinstance(like, UndefinedFunction):
-        return (_undefined(like.__name__, symbols),)
+        return (undefined(like.__name__, symbols),)
     if callable(like) and not isinstance(like, sp.Basic):
         like = _called(like, name, symbols)
     if not isinstance(like, Expr):
@@ -59,8 +60,8 @@ def elementwise(like: FunctionLike, name: str, parameters: tuple[str, ...]) -> t
         and len(set(like.args)) == len(parameters)
         and all(a.is_Symbol for a in like.args)
     ):
-        return (_undefined(like.func.__name__, symbols),)
-    copy = _Copy(name, _pair(like, name, symbols))
+        return (undefined(like.func.__name__, symbols),)
+    copy = Copy(name, _pair(like, name, symbols))
     body = copy.visit(like)
     return (*copy.undefined.values(), FunctionDefinition(name, symbols, body, "user"))
 
@@ -76,7 +77,7 @@ def _from_text(text: str, name: str, parameters: tuple[str, ...]) -> tuple[Funct
     return (found,)
 
 
-def _undefined(name: str, parameters: tuple[Symbol, ...]) -> FunctionDefinition:
+def undefined(name: str, parameters: tuple[Symbol, ...]) -> FunctionDefinition:
     problem = name_problem(name)
     if problem:
         raise FormulaError(f"{problem} and cannot name a function", hint="choose another name")
@@ -115,7 +116,7 @@ def _pair(expression: Expr, name: str, symbols: tuple[Symbol, ...]) -> dict[Symb
     return {symbol: by_name[symbol.name] for symbol in free}
 
 
-class _Copy:
+class Copy:
     """Copies an expression into the language's own nodes; collects undefined functions on the way."""
 
     def __init__(self, name: str, symbols: Mapping[Symbol, Symbol]) -> None:
@@ -123,11 +124,12 @@ class _Copy:
         self.symbols = symbols
         self.undefined: dict[str, FunctionDefinition] = {}
         self._nodes = 0
-        self._special: dict[type[sp.Basic], Callable[[Expr], Expr]] = {
+        self.special: dict[type[sp.Basic], Callable[[Expr], Expr]] = {
             sp.Piecewise: self._piecewise,
             sp.Max: lambda e: self._chain(Maximum, e.args),
             sp.Min: lambda e: self._chain(Minimum, e.args),
             sp.Heaviside: self._heaviside,
+            sp.Abs: lambda e: MATHEMATICS["abs"](self.visit(e.args[0])),
         }
 
     def visit(self, expression: Expr | Boolean) -> Expr:
@@ -136,14 +138,14 @@ class _Copy:
         if self._nodes > _MOST_NODES:
             raise FormulaError(f"{self.name}: an expression of more than {_MOST_NODES} operations", hint="simplify it")
         if isinstance(expression, Symbol):
-            return self.symbols[expression]
+            return self.symbol(expression)
         if isinstance(expression, sp.Float):
             return self._float(expression)
         if expression.is_Rational or expression in (sp.pi, sp.E) or isinstance(expression, BooleanTrue | BooleanFalse):
             return expression
         if isinstance(expression, AppliedUndef):
-            return self._undefined_call(expression)
-        special = self._special.get(expression.func)
+            return self.call(expression)
+        special = self.special.get(expression.func)
         if special is not None:
             return special(expression)
         if expression.func in _SAME:
@@ -151,17 +153,22 @@ class _Copy:
         hint = "use + - * / **, exp, log, sqrt, trigonometric and hyperbolic functions, erf, Abs, Max, Min, Piecewise"
         raise FormulaError(f"{self.name}: {expression.func.__name__} is not part of the language", hint=hint)
 
+    def symbol(self, symbol: Symbol) -> Expr:
+        """What a symbol stands for."""
+        return self.symbols[symbol]
+
     def _float(self, number: sp.Float) -> Expr:
         value = float(number)
         if value != value or value in (float("inf"), float("-inf")):
             raise FormulaError(f"{self.name}: {number} is not a finite number")
         return sp.Rational(repr(value))
 
-    def _undefined_call(self, expression: AppliedUndef) -> Expr:
+    def call(self, expression: AppliedUndef) -> Expr:
+        """What a call of an undefined SymPy function stands for."""
         name = expression.func.__name__
         count = len(expression.args)
         symbols = tuple(Symbol(f"u{m + 1}" if count > 1 else "u", real=True) for m in range(count))
-        known = self.undefined.setdefault(name, _undefined(name, symbols))
+        known = self.undefined.setdefault(name, undefined(name, symbols))
         if len(known.parameters) != count:
             raise FormulaError(f"{self.name}: {name} is used with {len(known.parameters)} and with {count} arguments")
         return Call(name, (0,) * count, *(self.visit(a) for a in expression.args))

@@ -6,7 +6,7 @@ indices do not follow from their use, `index` statements and conditions state th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import sympy as sp
@@ -50,9 +50,12 @@ def format_system(system: System) -> str:
     return "\n".join(lines) + "\n"
 
 
-def format_expression(expression: Expr) -> str:
-    """One formula, or one side of it, as the language writes it; FormulaError where it has no words for it."""
-    return _Writer(System((), ())).text(expression)
+def format_expression(expression: Expr, names: Mapping[Dummy, str] | None = None) -> str:
+    """One formula, or one side of it, as the language writes it; FormulaError where it has no words for it.
+
+    A bound index in `names` has that name, and its range stands elsewhere; so does any free one.
+    """
+    return _Writer(System((), ()), named=names or {}).text(expression)
 
 
 def _declaration(tensor: Tensor) -> str:
@@ -75,9 +78,11 @@ class _Writer:
     equation: Equation | None = None
     names: dict[Dummy, str] = field(default_factory=dict)
     stated: dict[str, Expr] = field(default_factory=dict)
+    named: Mapping[Dummy, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         system = self.system
+        self.names.update(self.named)
         self.taken = {t.name for t in system.tensors} | {s.name for s in system.sizes}
         self.taken |= {f.name for f in system.functions}
         if self.equation is not None:
@@ -99,8 +104,8 @@ class _Writer:
             return self.names.get(e, e.name), _ATOM
         if isinstance(e, sp.Symbol):
             return e.name, _ATOM
-        if e is sp.pi:
-            return "pi", _ATOM
+        if e in (sp.pi, sp.E):
+            return ("pi" if e is sp.pi else "exp(1)"), _ATOM
         if isinstance(e, sp.Rational):
             return _rational(e)
         if isinstance(e, Access):
@@ -156,11 +161,21 @@ class _Writer:
         if len(above) == 1 and not below:
             only, own = self._power(above[0])
             return (f"-{only if own >= _POWER else f'({only})'}", _SIGN) if sign else (only, own)
+        return sign + self._fraction(above, below), _SIGN if sign else _MULTIPLY
+
+    def _fraction(self, above: list[Expr], below: list[Expr]) -> str:
+        """A quotient of products. A number never stands where reading it would multiply a sum out."""
+        numbers = [[f for f in side if f.is_Integer] for side in (above, below)]
+        last = ""
+        if any(f.is_Add for f in above) and any(numbers):
+            above, below = ([f for f in side if not f.is_Integer] for side in (above, below))
+            last = "".join(f"{mark}{f}" for mark, side in zip("*/", numbers, strict=True) for f in side)
         top = "*".join(self._factor(f) for f in above) or "1"
-        if not below:
-            return sign + top, _SIGN if sign else _MULTIPLY
+        if numbers[1] and not last and any(f.is_Add for f in below):
+            below = [f for f in below if not f.is_Integer]
+            top += "".join(f"/{f}" for f in numbers[1])
         bottom = "*".join(self._factor(f) for f in below)
-        return f"{sign}{top}/{bottom if len(below) == 1 else f'({bottom})'}", _SIGN if sign else _MULTIPLY
+        return top + (f"/{bottom if len(below) == 1 else f'({bottom})'}" if below else "") + last
 
     def _quotient(self, e: sp.floor) -> str:
         """floor(n/d) as `n//d`, of whole numbers."""
@@ -202,6 +217,8 @@ class _Writer:
 
     def _bind(self, r: Range, uses: Iterable[Access]) -> list[str]:
         """Name the index; conditions for the part of its range that its uses do not give."""
+        if r.symbol in self.named:
+            return []
         evident = self._evident(r.symbol, uses)
         name = r.symbol.name
         number = 2

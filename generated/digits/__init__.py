@@ -49,9 +49,11 @@ def _forward_kernel(sizes, parameters, results, empty):
     (a2,) = results
     z2_sum = z2 = a2_exp = a2
     z1_sum = z1 = a1 = empty((batch, 32))
+    z2_turned = empty((10, batch))
     a2_max = a2_sum = empty((batch,))
     w1_T = w1.T
     w2_T = w2.T
+    z2_T = z2.T
     a2_max_column = a2_max[:, None]
     ones_10 = np.ones(10, DTYPE)
     a2_sum_column = a2_sum[:, None]
@@ -66,7 +68,8 @@ def _forward_kernel(sizes, parameters, results, empty):
         a1.dot(w2_T, out=z2_sum)
         np.add(b2, z2_sum, out=z2)
         # a2_max[s] = max_k z2[s,k]
-        np.maximum.reduce(z2, axis=1, out=a2_max)
+        np.copyto(z2_turned, z2_T)
+        np.maximum.reduce(z2_turned, axis=0, out=a2_max)
         # a2_exp[s,k] = exp(z2[s,k] - a2_max[s])
         np.subtract(z2, a2_max_column, out=a2_exp)
         np.exp(a2_exp, out=a2_exp)
@@ -83,16 +86,18 @@ def _cost_kernel(sizes, parameters, results, empty):
     (batch,) = sizes
     w1, b1, w2, b2 = parameters
     z1_sum = z1 = a1 = empty((batch, 32))
-    z2_sum = z2 = cost_lse_minus_z2 = empty((batch, 10))
+    z2_sum = z2 = scratch = empty((batch, 10))
+    z2_turned = empty((10, batch))
     a2_max = cost_lse = empty((batch,))
     a2_exp = empty((batch, 10))
     a2_sum = log_a2_sum = empty((batch,))
     w1_T = w1.T
     w2_T = w2.T
+    z2_T = z2.T
     a2_max_column = a2_max[:, None]
     ones_10 = np.ones(10, DTYPE)
     cost_lse_column = cost_lse[:, None]
-    cost_lse_minus_z2_flat = cost_lse_minus_z2.reshape(-1)
+    scratch_flat = scratch.reshape(-1)
 
     def step(x, y):
         # z1[s,j] = b1[j] + sum_k w1[j,k]*x[s,k]
@@ -104,7 +109,8 @@ def _cost_kernel(sizes, parameters, results, empty):
         a1.dot(w2_T, out=z2_sum)
         np.add(b2, z2_sum, out=z2)
         # a2_max[s] = max_k z2[s,k]
-        np.maximum.reduce(z2, axis=1, out=a2_max)
+        np.copyto(z2_turned, z2_T)
+        np.maximum.reduce(z2_turned, axis=0, out=a2_max)
         # a2_exp[s,k] = exp(z2[s,k] - a2_max[s])
         np.subtract(z2, a2_max_column, out=a2_exp)
         np.exp(a2_exp, out=a2_exp)
@@ -114,8 +120,8 @@ def _cost_kernel(sizes, parameters, results, empty):
         np.log(a2_sum, out=log_a2_sum)
         np.add(a2_max, log_a2_sum, out=cost_lse)
         # cost = (sum_{s,j} (cost_lse[s] - z2[s,j])*y[s,j])/batch
-        np.subtract(cost_lse_column, z2, out=cost_lse_minus_z2)
-        cost = float(cost_lse_minus_z2_flat.dot(y.reshape(-1))) / batch
+        np.subtract(cost_lse_column, z2, out=scratch)
+        cost = float(scratch_flat.dot(y.reshape(-1))) / batch
         return cost
 
     return step
@@ -127,7 +133,8 @@ def _gradients_kernel(sizes, parameters, results, empty):
     w1, b1, w2, b2 = parameters
     dw1, db1, dw2, db2 = results
     z1_sum = z1 = a1 = empty((batch, 32))
-    z2_sum = z2 = cost_lse_minus_z2 = empty((batch, 10))
+    z2_sum = z2 = scratch = empty((batch, 10))
+    z2_turned = empty((10, batch))
     a2_max = cost_lse = dz2_sum = empty((batch,))
     a2_exp = a2 = dz2 = empty((batch, 10))
     a2_sum = log_a2_sum = empty((batch,))
@@ -135,11 +142,12 @@ def _gradients_kernel(sizes, parameters, results, empty):
     dz1 = empty((batch, 32))
     w1_T = w1.T
     w2_T = w2.T
+    z2_T = z2.T
     a2_max_column = a2_max[:, None]
     ones_10 = np.ones(10, DTYPE)
     a2_sum_column = a2_sum[:, None]
     cost_lse_column = cost_lse[:, None]
-    cost_lse_minus_z2_flat = cost_lse_minus_z2.reshape(-1)
+    scratch_flat = scratch.reshape(-1)
     dz2_sum_column = dz2_sum[:, None]
     one_over_batch = np.array(1/batch, DTYPE)
     one = np.array(1, DTYPE)
@@ -157,7 +165,8 @@ def _gradients_kernel(sizes, parameters, results, empty):
         a1.dot(w2_T, out=z2_sum)
         np.add(b2, z2_sum, out=z2)
         # a2_max[s] = max_k z2[s,k]
-        np.maximum.reduce(z2, axis=1, out=a2_max)
+        np.copyto(z2_turned, z2_T)
+        np.maximum.reduce(z2_turned, axis=0, out=a2_max)
         # a2_exp[s,k] = exp(z2[s,k] - a2_max[s])
         np.subtract(z2, a2_max_column, out=a2_exp)
         np.exp(a2_exp, out=a2_exp)
@@ -169,8 +178,8 @@ def _gradients_kernel(sizes, parameters, results, empty):
         np.log(a2_sum, out=log_a2_sum)
         np.add(a2_max, log_a2_sum, out=cost_lse)
         # cost = (sum_{s,j} (cost_lse[s] - z2[s,j])*y[s,j])/batch
-        np.subtract(cost_lse_column, z2, out=cost_lse_minus_z2)
-        cost = float(cost_lse_minus_z2_flat.dot(y.reshape(-1))) / batch
+        np.subtract(cost_lse_column, z2, out=scratch)
+        cost = float(scratch_flat.dot(y.reshape(-1))) / batch
         # dz2[s,k] = (a2[s,k]*(sum_j y[s,j]) - y[s,k])/batch
         y.dot(ones_10, out=dz2_sum)
         np.multiply(dz2_sum_column, a2, out=dz2)
@@ -222,7 +231,7 @@ def _array(name, value):
     if value.__class__ is _ndarray and value.dtype is _dtype and value.flags.c_contiguous and value.flags.aligned:
         return value
     if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name}: a masked array has no value where it is masked; pass a plain array, as from {name}.filled()")
+        raise TypeError(f"{name}: expected plain numbers, got a masked array; fill it first, as with {name}.filled(0)")
     try:
         found = np.asarray(value)
     except Exception as error:
@@ -433,7 +442,8 @@ def _bound(name, value):
         array = np.asarray(value)
         if array.dtype == DTYPE and array.flags.c_contiguous and array.flags.aligned:
             return array
-        found = f"{array.dtype}{'' if array.flags.c_contiguous else ', strided'}{'' if array.flags.aligned else ', misaligned'}"
+        order = "" if array.flags.c_contiguous else ", strided"
+        found = f"{array.dtype}{order}{'' if array.flags.aligned else ', misaligned'}"
     else:
         found = type(value).__name__
     raise TypeError(

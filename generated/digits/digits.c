@@ -113,7 +113,7 @@ static int check_sizes(size_t batch)
 #define DEPTH 1024                   /* d runs in parts of at most this many */
 #define CHUNK 40960                  /* elements of the panels that are in use at a time: they stay in cache */
 
-/* Where part `number` of `total` things begins when they are split into `parts` parts that differ by at most one. */
+/* Where part `number` begins when `total` things are split into `parts` parts that differ by at most one. */
 static inline size_t share(size_t total, size_t parts, size_t number)
 {
     const size_t longer = total % parts;
@@ -153,8 +153,9 @@ typedef float unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof
 
 /* One tile: rows and vectors are constants where this is inlined, and what they exclude disappears.
  * Every accumulator has a name of its own, so that it stays in a register. */
-static inline __attribute__((always_inline)) void register_tile(const size_t rows, const size_t vectors, size_t depth,
-    const float *left, size_t left_row, size_t left_depth, const float *right, float *out, size_t out_row)
+static inline __attribute__((always_inline)) void
+register_tile(const size_t rows, const size_t vectors, size_t depth, const float *left, size_t left_row,
+              size_t left_depth, const float *right, float *out, size_t out_row)
 {
     vector c00 = {0}, c01 = {0}, c02 = {0};
     vector c10 = {0}, c11 = {0}, c12 = {0};
@@ -237,8 +238,8 @@ static inline __attribute__((always_inline)) void register_tile(const size_t row
     }
 }
 
-static void any_tile(size_t rows, size_t vectors, size_t depth, const float *left, size_t left_row, size_t left_depth,
-                     const float *right, float *out, size_t out_row)
+static void any_tile(size_t rows, size_t vectors, size_t depth, const float *left, size_t left_row,
+                     size_t left_depth, const float *right, float *out, size_t out_row)
 {
 #define CASE(r, v) \
     case (r) * 8 + (v): \
@@ -260,8 +261,8 @@ static void any_tile(size_t rows, size_t vectors, size_t depth, const float *lef
 
 #else
 
-static void any_tile(size_t rows, size_t vectors, size_t depth, const float *left, size_t left_row, size_t left_depth,
-                     const float *right, float *out, size_t out_row)
+static void any_tile(size_t rows, size_t vectors, size_t depth, const float *left, size_t left_row,
+                     size_t left_depth, const float *right, float *out, size_t out_row)
 {
     const size_t columns = vectors * LANES;
     for (size_t r = 0; r < rows; r++) {
@@ -291,7 +292,8 @@ static void tile(size_t rows, size_t vectors, size_t columns, size_t depth, cons
 }
 
 /* A panel from rows that are contiguous along c: packed[d][c] = right[d][c]. */
-static void pack_columns(size_t depth, size_t columns, size_t width, const float *right, size_t right_depth, float *packed)
+static void pack_columns(size_t depth, size_t columns, size_t width, const float *right, size_t right_depth,
+                         float *packed)
 {
     for (size_t d = 0; d < depth; d++, right += right_depth, packed += width) {
         size_t c = 0;
@@ -307,11 +309,13 @@ static void pack_columns(size_t depth, size_t columns, size_t width, const float
 }
 
 /* A panel from rows that are contiguous along d: packed[d][c] = right[c][d], in blocks of 4 by 4. */
-static void pack_rows(size_t depth, size_t columns, size_t width, const float *right, size_t right_column, float *packed)
+static void pack_rows(size_t depth, size_t columns, size_t width, const float *right, size_t right_column,
+                      float *packed)
 {
     size_t c = 0;
     for (; c + 4 <= columns; c += 4) {
-        const float *r0 = right + c * right_column, *r1 = r0 + right_column, *r2 = r1 + right_column, *r3 = r2 + right_column;
+        const float *r0 = right + c * right_column, *r1 = r0 + right_column;
+        const float *r2 = r1 + right_column, *r3 = r2 + right_column;
         float *to = packed + c;
         for (size_t d = 0; d < depth; d++, to += width) {
             to[0] = r0[d];
@@ -329,7 +333,8 @@ static void pack_rows(size_t depth, size_t columns, size_t width, const float *r
 }
 
 /* The left side, tile by tile of rows: in each, packed[d][r] = left[r][d]. */
-static void pack_left(size_t rows, size_t tiles, size_t depth, const float *left, size_t left_row, size_t left_depth, float *packed)
+static void pack_left(size_t rows, size_t tiles, size_t depth, const float *left, size_t left_row,
+                      size_t left_depth, float *packed)
 {
     for (size_t t = 0; t < tiles; t++) {
         const size_t first = share(rows, tiles, t), count = share(rows, tiles, t + 1) - first;
@@ -340,9 +345,9 @@ static void pack_left(size_t rows, size_t tiles, size_t depth, const float *left
     }
 }
 
-static void matrix_product(size_t rows, size_t columns, size_t depth, const float *left, size_t left_row, size_t left_depth,
-                           const float *right, size_t right_depth, size_t right_column, float *out, size_t out_row,
-                           float *space)
+static void matrix_product(size_t rows, size_t columns, size_t depth, const float *left, size_t left_row,
+                           size_t left_depth, const float *right, size_t right_depth, size_t right_column,
+                           float *out, size_t out_row, float *space)
 {
     const size_t vectors = (columns + LANES - 1) / LANES;
     const size_t panels = (vectors + TILE_VECTORS - 1) / TILE_VECTORS;
@@ -351,8 +356,8 @@ static void matrix_product(size_t rows, size_t columns, size_t depth, const floa
         const size_t part = depth - done < DEPTH ? depth - done : DEPTH;
         const size_t some = panels_at_once(panels, part);
         const float *rows_left = left + done * left_depth;
-        size_t row_step = left_row, depth_step = left_depth;
         float *packed = space;
+        size_t row_step = left_row;
         const int strided = left_depth != 1;
         if (strided) {
             pack_left(rows, tiles, part, rows_left, left_row, left_depth, space);
@@ -364,7 +369,8 @@ static void matrix_product(size_t rows, size_t columns, size_t depth, const floa
             const size_t end = panels - first < some ? panels : first + some;
             float *to = packed;
             for (size_t n = first; n < end; n++) {
-                const size_t start = share(vectors, panels, n) * LANES, stop = share(vectors, panels, n + 1) * LANES;
+                const size_t start = share(vectors, panels, n) * LANES;
+                const size_t stop = share(vectors, panels, n + 1) * LANES;
                 const size_t inside = (stop < columns ? stop : columns) - start;
                 const float *from = right + done * right_depth + start * right_column;
                 if (right_column == 1)
@@ -375,15 +381,15 @@ static void matrix_product(size_t rows, size_t columns, size_t depth, const floa
             }
             for (size_t t = 0; t < tiles; t++) {
                 const size_t top = share(rows, tiles, t), count = share(rows, tiles, t + 1) - top;
-                const float *a = strided ? rows_left + top * part : rows_left + top * left_row;
-                depth_step = strided ? count : left_depth;
+                const float *a = rows_left + top * (strided ? part : left_row);
+                const size_t depth_step = strided ? count : left_depth;
                 const float *b = packed;
                 for (size_t n = first; n < end; n++) {
-                    const size_t from = share(vectors, panels, n), wide = share(vectors, panels, n + 1) - from;
-                    const size_t inside = from * LANES + wide * LANES <= columns ? wide * LANES : columns - from * LANES;
-                    tile(count, wide, inside, part, a, row_step, depth_step, b, out + top * out_row + from * LANES, out_row,
-                         done > 0);
-                    b += part * wide * LANES;
+                    const size_t start = share(vectors, panels, n), wide = share(vectors, panels, n + 1) - start;
+                    const size_t width = wide * LANES, left_over = columns - start * LANES;
+                    tile(count, wide, width < left_over ? width : left_over, part, a, row_step, depth_step, b,
+                         out + top * out_row + start * LANES, out_row, done > 0);
+                    b += part * width;
                 }
             }
         }
@@ -412,7 +418,8 @@ int digits_forward(const digits_parameters *p, const float *x, size_t batch, dig
     const int fault = check_sizes(batch);
     if (fault != DIGITS_OK)
         return fault;
-    if (misaligned(x) || misaligned(p->w1) || misaligned(p->b1) || misaligned(p->w2) || misaligned(p->b2) || misaligned(out->a2))
+    if (misaligned(x) || misaligned(p->w1) || misaligned(p->b1) || misaligned(p->w2) || misaligned(p->b2)
+            || misaligned(out->a2))
         return DIGITS_MISALIGNED;
     const size_t need = forward_bytes(batch);
     if (need == SIZE_MAX)
@@ -519,7 +526,8 @@ int digits_cost(const digits_parameters *p, const float *x, const float *y, size
     const int fault = check_sizes(batch);
     if (fault != DIGITS_OK)
         return fault;
-    if (misaligned(x) || misaligned(y) || misaligned(p->w1) || misaligned(p->b1) || misaligned(p->w2) || misaligned(p->b2))
+    if (misaligned(x) || misaligned(y) || misaligned(p->w1) || misaligned(p->b1) || misaligned(p->w2)
+            || misaligned(p->b2))
         return DIGITS_MISALIGNED;
     const size_t need = cost_bytes(batch);
     if (need == SIZE_MAX)
@@ -639,7 +647,8 @@ int digits_backward(const digits_parameters *p, const float *x, const float *y, 
     const int fault = check_sizes(batch);
     if (fault != DIGITS_OK)
         return fault;
-    if (misaligned(x) || misaligned(y) || misaligned(p->w1) || misaligned(p->b1) || misaligned(p->w2) || misaligned(p->b2) || misaligned(g->w1) || misaligned(g->b1) || misaligned(g->w2) || misaligned(g->b2))
+    if (misaligned(x) || misaligned(y) || misaligned(p->w1) || misaligned(p->b1) || misaligned(p->w2)
+            || misaligned(p->b2) || misaligned(g->w1) || misaligned(g->b1) || misaligned(g->w2) || misaligned(g->b2))
         return DIGITS_MISALIGNED;
     const size_t need = backward_bytes(batch);
     if (need == SIZE_MAX)

@@ -154,7 +154,7 @@ def _array(name, value):
     if value.__class__ is _ndarray and value.dtype is _dtype and value.flags.c_contiguous and value.flags.aligned:
         return value
     if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name}: a masked array has no value where it is masked; pass a plain array, as from {name}.filled()")
+        raise TypeError(f"{name}: expected plain numbers, got a masked array; fill it first, as with {name}.filled(0)")
     try:
         found = np.asarray(value)
     except Exception as error:
@@ -365,7 +365,8 @@ def _bound(name, value):
         array = np.asarray(value)
         if array.dtype == DTYPE and array.flags.c_contiguous and array.flags.aligned:
             return array
-        found = f"{array.dtype}{'' if array.flags.c_contiguous else ', strided'}{'' if array.flags.aligned else ', misaligned'}"
+        order = "" if array.flags.c_contiguous else ", strided"
+        found = f"{array.dtype}{order}{'' if array.flags.aligned else ', misaligned'}"
     else:
         found = type(value).__name__
     raise TypeError(

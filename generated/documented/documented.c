@@ -117,7 +117,7 @@ static int check_sizes(size_t batch, size_t m, size_t n)
 #define DEPTH 1024                   /* d runs in parts of at most this many */
 #define CHUNK 20480                  /* elements of the panels that are in use at a time: they stay in cache */
 
-/* Where part `number` of `total` things begins when they are split into `parts` parts that differ by at most one. */
+/* Where part `number` begins when `total` things are split into `parts` parts that differ by at most one. */
 static inline size_t share(size_t total, size_t parts, size_t number)
 {
     const size_t longer = total % parts;
@@ -157,8 +157,9 @@ typedef double unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(sizeo
 
 /* One tile: rows and vectors are constants where this is inlined, and what they exclude disappears.
  * Every accumulator has a name of its own, so that it stays in a register. */
-static inline __attribute__((always_inline)) void register_tile(const size_t rows, const size_t vectors, size_t depth,
-    const double *left, size_t left_row, size_t left_depth, const double *right, double *out, size_t out_row)
+static inline __attribute__((always_inline)) void
+register_tile(const size_t rows, const size_t vectors, size_t depth, const double *left, size_t left_row,
+              size_t left_depth, const double *right, double *out, size_t out_row)
 {
     vector c00 = {0}, c01 = {0}, c02 = {0};
     vector c10 = {0}, c11 = {0}, c12 = {0};
@@ -241,8 +242,8 @@ static inline __attribute__((always_inline)) void register_tile(const size_t row
     }
 }
 
-static void any_tile(size_t rows, size_t vectors, size_t depth, const double *left, size_t left_row, size_t left_depth,
-                     const double *right, double *out, size_t out_row)
+static void any_tile(size_t rows, size_t vectors, size_t depth, const double *left, size_t left_row,
+                     size_t left_depth, const double *right, double *out, size_t out_row)
 {
 #define CASE(r, v) \
     case (r) * 8 + (v): \
@@ -264,8 +265,8 @@ static void any_tile(size_t rows, size_t vectors, size_t depth, const double *le
 
 #else
 
-static void any_tile(size_t rows, size_t vectors, size_t depth, const double *left, size_t left_row, size_t left_depth,
-                     const double *right, double *out, size_t out_row)
+static void any_tile(size_t rows, size_t vectors, size_t depth, const double *left, size_t left_row,
+                     size_t left_depth, const double *right, double *out, size_t out_row)
 {
     const size_t columns = vectors * LANES;
     for (size_t r = 0; r < rows; r++) {
@@ -295,7 +296,8 @@ static void tile(size_t rows, size_t vectors, size_t columns, size_t depth, cons
 }
 
 /* A panel from rows that are contiguous along c: packed[d][c] = right[d][c]. */
-static void pack_columns(size_t depth, size_t columns, size_t width, const double *right, size_t right_depth, double *packed)
+static void pack_columns(size_t depth, size_t columns, size_t width, const double *right, size_t right_depth,
+                         double *packed)
 {
     for (size_t d = 0; d < depth; d++, right += right_depth, packed += width) {
         size_t c = 0;
@@ -311,11 +313,13 @@ static void pack_columns(size_t depth, size_t columns, size_t width, const doubl
 }
 
 /* A panel from rows that are contiguous along d: packed[d][c] = right[c][d], in blocks of 4 by 4. */
-static void pack_rows(size_t depth, size_t columns, size_t width, const double *right, size_t right_column, double *packed)
+static void pack_rows(size_t depth, size_t columns, size_t width, const double *right, size_t right_column,
+                      double *packed)
 {
     size_t c = 0;
     for (; c + 4 <= columns; c += 4) {
-        const double *r0 = right + c * right_column, *r1 = r0 + right_column, *r2 = r1 + right_column, *r3 = r2 + right_column;
+        const double *r0 = right + c * right_column, *r1 = r0 + right_column;
+        const double *r2 = r1 + right_column, *r3 = r2 + right_column;
         double *to = packed + c;
         for (size_t d = 0; d < depth; d++, to += width) {
             to[0] = r0[d];
@@ -333,7 +337,8 @@ static void pack_rows(size_t depth, size_t columns, size_t width, const double *
 }
 
 /* The left side, tile by tile of rows: in each, packed[d][r] = left[r][d]. */
-static void pack_left(size_t rows, size_t tiles, size_t depth, const double *left, size_t left_row, size_t left_depth, double *packed)
+static void pack_left(size_t rows, size_t tiles, size_t depth, const double *left, size_t left_row,
+                      size_t left_depth, double *packed)
 {
     for (size_t t = 0; t < tiles; t++) {
         const size_t first = share(rows, tiles, t), count = share(rows, tiles, t + 1) - first;
@@ -344,9 +349,9 @@ static void pack_left(size_t rows, size_t tiles, size_t depth, const double *lef
     }
 }
 
-static void matrix_product(size_t rows, size_t columns, size_t depth, const double *left, size_t left_row, size_t left_depth,
-                           const double *right, size_t right_depth, size_t right_column, double *out, size_t out_row,
-                           double *space)
+static void matrix_product(size_t rows, size_t columns, size_t depth, const double *left, size_t left_row,
+                           size_t left_depth, const double *right, size_t right_depth, size_t right_column,
+                           double *out, size_t out_row, double *space)
 {
     const size_t vectors = (columns + LANES - 1) / LANES;
     const size_t panels = (vectors + TILE_VECTORS - 1) / TILE_VECTORS;
@@ -355,8 +360,8 @@ static void matrix_product(size_t rows, size_t columns, size_t depth, const doub
         const size_t part = depth - done < DEPTH ? depth - done : DEPTH;
         const size_t some = panels_at_once(panels, part);
         const double *rows_left = left + done * left_depth;
-        size_t row_step = left_row, depth_step = left_depth;
         double *packed = space;
+        size_t row_step = left_row;
         const int strided = left_depth != 1;
         if (strided) {
             pack_left(rows, tiles, part, rows_left, left_row, left_depth, space);
@@ -368,7 +373,8 @@ static void matrix_product(size_t rows, size_t columns, size_t depth, const doub
             const size_t end = panels - first < some ? panels : first + some;
             double *to = packed;
             for (size_t n = first; n < end; n++) {
-                const size_t start = share(vectors, panels, n) * LANES, stop = share(vectors, panels, n + 1) * LANES;
+                const size_t start = share(vectors, panels, n) * LANES;
+                const size_t stop = share(vectors, panels, n + 1) * LANES;
                 const size_t inside = (stop < columns ? stop : columns) - start;
                 const double *from = right + done * right_depth + start * right_column;
                 if (right_column == 1)
@@ -379,15 +385,15 @@ static void matrix_product(size_t rows, size_t columns, size_t depth, const doub
             }
             for (size_t t = 0; t < tiles; t++) {
                 const size_t top = share(rows, tiles, t), count = share(rows, tiles, t + 1) - top;
-                const double *a = strided ? rows_left + top * part : rows_left + top * left_row;
-                depth_step = strided ? count : left_depth;
+                const double *a = rows_left + top * (strided ? part : left_row);
+                const size_t depth_step = strided ? count : left_depth;
                 const double *b = packed;
                 for (size_t n = first; n < end; n++) {
-                    const size_t from = share(vectors, panels, n), wide = share(vectors, panels, n + 1) - from;
-                    const size_t inside = from * LANES + wide * LANES <= columns ? wide * LANES : columns - from * LANES;
-                    tile(count, wide, inside, part, a, row_step, depth_step, b, out + top * out_row + from * LANES, out_row,
-                         done > 0);
-                    b += part * wide * LANES;
+                    const size_t start = share(vectors, panels, n), wide = share(vectors, panels, n + 1) - start;
+                    const size_t width = wide * LANES, left_over = columns - start * LANES;
+                    tile(count, wide, width < left_over ? width : left_over, part, a, row_step, depth_step, b,
+                         out + top * out_row + start * LANES, out_row, done > 0);
+                    b += part * width;
                 }
             }
         }
@@ -528,7 +534,8 @@ int documented_backward(const documented_parameters *p, const double *x, const d
     const int fault = check_sizes(batch, m, n);
     if (fault != DOCUMENTED_OK)
         return fault;
-    if (misaligned(x) || misaligned(y) || misaligned(p->w) || misaligned(p->b) || misaligned(g->x) || misaligned(g->w) || misaligned(g->b))
+    if (misaligned(x) || misaligned(y) || misaligned(p->w) || misaligned(p->b) || misaligned(g->x)
+            || misaligned(g->w) || misaligned(g->b))
         return DOCUMENTED_MISALIGNED;
     const size_t need = backward_bytes(batch, m, n);
     if (need == SIZE_MAX)

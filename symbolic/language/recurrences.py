@@ -53,7 +53,7 @@ class Group:
         """
         if not self.recurrent:
             return self.drafts
-        bases = _sorted(self._base_reads(prove), "")
+        bases = _sorted(self._base_reads(), "")
         steps = _sorted(self._step_reads(prove), f" at the same {self._letter()}")
         return (*bases, *steps)
 
@@ -78,16 +78,13 @@ class Group:
             found.append((each.name, each.step, together))
         return found
 
-    def _base_reads(self, prove: Prover) -> list[tuple[str, Draft, list[str]]]:
+    def _base_reads(self) -> list[tuple[str, Draft, list[str]]]:
         """Each base case, with the base cases that it reads."""
         found = []
         for each in self.layouts.values():
             for number, (base, edge) in enumerate(zip(each.bases, each.edges, strict=True)):
-                reads = [_label(each, m) for m in range(number)]
+                reads = []
                 for use in filter(self.along, base.uses):
-                    ahead = use.subscript - edge if self.reverse else edge - use.subscript
-                    if use.tensor == each.name and prove(ahead - 1, use.guards):
-                        continue
                     target = self.layouts[use.tensor]
                     met = [m for m, other in enumerate(target.edges) if sp.expand(use.subscript - other) == 0]
                     if not met:

@@ -146,9 +146,7 @@ def contraction(left: str, right: str, out: str, names: str = "u v r") -> Progra
     equation = Equation(r, access[r].indices, tuple(ranges[c] for c in out), access[u] * access[v])
     statement = Contract(access[r], equation.ranges, equation, reduced, access[u], access[v])
     buffers = tuple(Buffer(n, shapes[n], kinds[n]) for n in kinds)
-    arguments = tuple(
-        Argument(n, shapes[n][1:] if kinds[n] is Kind.DATA else shapes[n], kinds[n]) for n in (u, v)
-    )
+    arguments = tuple(Argument(n, shapes[n][1:] if kinds[n] is Kind.DATA else shapes[n], kinds[n]) for n in (u, v))
     sizes = tuple(extents[c] for c in "ijklm" if c in left + right)
     kernel = Kernel("forward", buffers, (statement,), (r,))
     return Program("contraction", "float64", sizes, arguments, (r,), (), (kernel,), (equation,))
