@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import TypeVar
 
 import sympy as sp
-from sympy import Dummy, Expr, Symbol
+from sympy import Expr, Symbol
 
-from ..expressions import Access, Range, freshen, rebuild
+from ..expressions import Range
 from ..names import closest
 from ..system import COST, Equation, FunctionDefinition, Role, System, Tensor
 from .drafts import Draft, Names, Span, Variable
 from .functions import FunctionTable
 from .indexed import draft
 from .recurrences import Group, groups
-from .shapes import Shapes, infer
+from .shapes import infer
 from .source import Source
 from .statements import Declaration, EquationText, FunctionText, IndexBound, OutputName, Statement, read
 
@@ -53,9 +52,9 @@ def elaborate(source: Source, name: str, given: Iterable[FunctionDefinition] = (
     outside = _read_from_outside(arranged)
     outputs = _outputs(_of(program, OutputName), declared, arranged, spans, outside)
     _check_use(declared, arranged, outputs, outside)
-    finished = [e for group, shapes in zip(arranged, found, strict=True) for e in _finished(group, shapes, functions)]
+    finished = tuple(_finish(d, shapes.ranges) for shapes in found for d in shapes.order)
     used = functions.used(e.value for e in finished)
-    return System(_tensors(declared, arranged, spans), tuple(finished), used, outputs, name)
+    return System(_tensors(declared, arranged, spans), finished, used, outputs, name)
 
 
 def _of(program: list[Statement], kind: type[Kind]) -> list[Kind]:
@@ -221,29 +220,6 @@ def _tensors(
             shape = tuple(span.extent for span in spans[name])
             tensors[name] = Tensor(name, shape, Role.DEFINED, per_sample)
     return tuple(tensors.values())
-
-
-def _finished(group: Group, shapes: Shapes, functions: FunctionTable) -> list[Equation]:
-    """The equations of a group with their ranges; base cases that read base cases have their values put in."""
-    finished: list[Equation] = []
-    for made in shapes.order:
-        equation = _finish(made, shapes.ranges)
-        if group.recurrent and made.is_base:
-            equation = replace(equation, value=_without_bases(equation.value, finished, group))
-            functions.check_size(equation.value, made.text.body)
-        finished.append(equation)
-    return finished
-
-
-def _without_bases(expression: Expr, bases: Iterable[Equation], group: Group) -> Expr:
-    """The expression with the values of base cases in their place: no base case depends on the recurrence."""
-    if isinstance(expression, Access) and expression.name in group.layouts:
-        axis = group.layouts[expression.name].axis
-        assert axis is not None  # every tensor of a recurrence has one
-        (base,) = (e for e in bases if e.name == expression.name and e.indices[axis] == expression.indices[axis])
-        pairs = zip(base.indices, expression.indices, strict=True)
-        return freshen(base.value, {i: e for i, e in pairs if isinstance(i, Dummy)})
-    return rebuild(expression, [_without_bases(a, bases, group) for a in expression.args])
 
 
 def _finish(made: Draft, ranges: Mapping[Variable, Range]) -> Equation:
