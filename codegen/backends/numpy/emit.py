@@ -22,7 +22,7 @@ from .hosts import Hosts
 from .memory import Memory, allocate, is_host, root
 from .names import Names, number_name
 from .scope import Scope
-from .sizes import real_text, shape_text, whole_text
+from .sizes import is_truth, real_text, shape_text, whole_text
 from .slices import condition_text, places_text
 from .values import Operand, Value
 
@@ -176,7 +176,7 @@ class _Emitter:
         word = number_name(number)
         wanted = self._arrays.names.get(value.number, "constants" if word == "constant" else f"{word}s")
         name = self._scope.declare(value, wanted)
-        dtype = ", bool" if isinstance(number, Boolean) else ""
+        dtype = ", bool" if is_truth(number) else ""
         self._scope.lines.append(f"{name} = empty({shape_text(value.shape, self._sizes)}{dtype})")
         why = "# maximum and minimum are vectorised for two arrays, not for an array and a number"
         self._scope.lines.append(f"{name}.fill({real_text(number, self._sizes)})  {why}")

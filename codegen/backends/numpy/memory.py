@@ -114,15 +114,20 @@ def _result(name: str, value: Value, cells: dict[str, str], kernel: Arrays) -> A
 
 
 def _last_uses(kernel: Arrays, steps: list[Value]) -> dict[int, int]:
-    """The step that reads each value last; results are read after all steps, and a loop reads until its end."""
+    """The step that reads each value last; results are read after all steps, and a loop reads until its end.
+
+    A number may stand in the text of its only reader: what it is made of is read there too.
+    """
     last = {v.number: m for m, v in enumerate(steps)}
     ends = {v.region.top: m for m, v in enumerate(steps) if v.region is not None and v.region.symbol is not None}
-    for time, value in enumerate(steps):
-        for operand in value.operands:
-            source = root(operand.value)
+    for time in range(len(steps) - 1, -1, -1):
+        value = steps[time]
+        reader = last[value.number] if is_host(value) else time
+        for source in (root(o.value) for o in value.operands):
             looped = value.region is not None and value.region.symbol is not None
             outside = source.region is None or (value.region is not None and source.region.top != value.region.top)
-            last[source.number] = ends[value.region.top] + 1 if looped and outside else time  # type: ignore[union-attr]
+            end = ends[value.region.top] + 1 if looped and outside else reader  # type: ignore[union-attr]
+            last[source.number] = max(last.get(source.number, 0), end)
     last.update({v.number: len(steps) for v in kernel.results.values()})
     return last
 

@@ -10,12 +10,11 @@ from collections.abc import Mapping
 
 import sympy as sp
 from sympy import Expr, Symbol
-from sympy.logic.boolalg import Boolean
 
 from .contractions import Layout
 from .memory import Memory
 from .names import Names, number_name
-from .sizes import real_text, shape_text, whole_text
+from .sizes import is_truth, real_text, shape_text, whole_text
 from .slices import merged_text, slice_text, steps_text
 from .values import Operand, Value
 from .windows import Window, window
@@ -210,9 +209,9 @@ class Scope:
         if any(isinstance(s, sp.Dummy) for s in number.free_symbols):
             return f"({real_text(number, self.sizes)})"
         if number not in self._constants:
-            name = self._names.claim("condition" if isinstance(number, Boolean) else number_name(number))
+            name = self._names.claim("condition" if is_truth(number) else number_name(number))
             text = real_text(number, self.sizes)
-            dtype = "" if isinstance(number, Boolean) else ", DTYPE"
+            dtype = "" if is_truth(number) else ", DTYPE"
             self.lines.append(f"{name} = np.array({text}{dtype})")
             self._constants[number] = name
         return self._constants[number]
