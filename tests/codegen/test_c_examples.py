@@ -114,5 +114,5 @@ def test_no_warnings(name: str, tmp_path: Path) -> None:
     for cc in COMPILERS:
         run([cc, *WARNINGS, "-O3", "-march=native", "-c", f"{name}.c", f"{name}_test.c"], where)
         run([cc, *WARNINGS, "-O2", f"-D{name.upper()}_PORTABLE", "-c", f"{name}.c"], where)
-    (where / "header.cpp").write_text(f'#include "{name}.h"\nint main() {{ return {name}_workspace == nullptr; }}\n')
+    (where / "header.cpp").write_text(f'#include "{name}.h"\nint main() {{ return {name}_error(0) == nullptr; }}\n')
     run(["g++", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-c", "header.cpp"], where)
