@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from chainrule.symbolic.errors import BuildError, ShapeError
 
-from .backends import TARGETS
+from .backends import TARGETS, backend
 from .build import find_compiler, shared_object
 from .cache import cached, warn_once
 from .entries import ENTRIES, PRODUCTS
@@ -165,14 +165,12 @@ def _calling_layer(manifest: Manifest) -> str:
     """The NumPy module of a folder that was generated for C alone, from its formulas."""
     from chainrule.symbolic.language import parse
 
-    from .pipeline import render
+    from .lower import lower
 
-    system = parse(manifest.formulas)
     products = tuple(e for e in manifest.entries if e in PRODUCTS)
-    sources = render(
-        system, name=manifest.name, targets=("numpy",), dtype=manifest.dtype, wrt=manifest.wrt, products=products
-    )
-    return sources.texts["numpy"][MODULE]
+    system = parse(manifest.formulas)
+    program = lower(system, name=manifest.name, dtype=manifest.dtype, wrt=manifest.wrt, products=products)
+    return backend("numpy").render(program)[MODULE]
 
 
 def _checked(path: Path, digest: str) -> str:
