@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from sympy import Dummy, Expr
 
 from chainrule.symbolic.errors import LoweringError
 from chainrule.symbolic.expressions import Access, Range, walk
+from chainrule.symbolic.samples import BATCH
 
 __all__ = ["Factors", "Group"]
 
@@ -26,6 +28,13 @@ class Group:
         """The group's one access, where it is nothing else."""
         only = self.factors[0]
         return only if len(self.factors) == 1 and isinstance(only, Access) else None
+
+
+    @property
+    def windowed(self) -> bool:
+        """Whether a subscript in the group adds up several of its indices."""
+        read = (n for f in self.factors for n in walk(f) if isinstance(n, Access))
+        return any(len(i.free_symbols & self.indices) > 1 for a in read for i in a.indices)
 
 
 @dataclass(frozen=True)
@@ -53,26 +62,37 @@ class Factors:
 
     @property
     def contractible(self) -> bool:
-        """At least two groups, each reduced index in at least one, and no group that runs over all."""
+        """At least two groups, each reduced index in at least one; none that would store a window for every place.
+
+        A group that is no single access is stored over its indices: tanh(x[p + q]) would take the memory of
+        every window of x.
+        """
         covered = frozenset().union(*(g.indices for g in self.groups))
         reads = all(any(isinstance(n, Access) for f in g.factors for n in walk(f)) for g in self.groups)
-        return len(self.groups) >= 2 and reads and {r.symbol for r in self.reduced} <= covered
+        windows = any(g.access is None and g.windowed for g in self.groups)
+        return len(self.groups) >= 2 and reads and not windows and {r.symbol for r in self.reduced} <= covered
 
     def pair(self) -> tuple[Group, Group, tuple[Range, ...], tuple[Group, ...]]:
-        """Two groups to contract first, the indices that only they have, and the other groups."""
-        best = None
-        for m, left in enumerate(self.groups):
-            for right in self.groups[m + 1 :]:
-                rest = tuple(g for g in self.groups if g not in (left, right))
-                others = frozenset().union(*(g.indices for g in rest))
-                own = (left.indices | right.indices) - others
-                reduced = tuple(r for r in self.reduced if r.symbol in own)
-                size = len((left.indices | right.indices) - {r.symbol for r in reduced})
-                if best is None or (size, -len(reduced)) < best[0]:
-                    best = ((size, -len(reduced)), (left, right, reduced, rest))
-        if best is None:
+        """Two groups to contract first, the indices that only they have, and the other groups.
+
+        The pair with the fewest indices left over; among equals one whose result belongs to a sample, as
+        (x v) u does where x (v u) would multiply out a matrix of low rank.
+        """
+
+        def choice(pair: tuple[Group, Group]) -> tuple[Group, Group, tuple[Range, ...], tuple[Group, ...]]:
+            rest = tuple(g for g in self.groups if g not in pair)
+            own = (pair[0].indices | pair[1].indices) - frozenset().union(*(g.indices for g in rest))
+            return *pair, tuple(r for r in self.reduced if r.symbol in own), rest
+
+        def cost(chosen: tuple[Group, Group, tuple[Range, ...], tuple[Group, ...]]) -> tuple[int, bool, int]:
+            left, right, reduced, _ = chosen
+            result = (left.indices | right.indices) - {r.symbol for r in reduced}
+            sample = any(r.symbol in result and BATCH in r.upper.free_symbols for r in self.every)
+            return len(result), not sample, -len(reduced)
+
+        if len(self.groups) < 2:
             raise LoweringError("a contraction needs two operands")
-        return best[1]
+        return min(map(choice, itertools.combinations(self.groups, 2)), key=cost)
 
     def oriented(self) -> tuple[Group, Group]:
         """The last two groups, the one that carries the earlier index of the result on the left."""

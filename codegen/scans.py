@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import sympy as sp
 from sympy import Dummy, Expr, Max, Min
 
-from chainrule.symbolic.affine import nonnegative
+from chainrule.symbolic.affine import bounds_of, nonnegative
 from chainrule.symbolic.errors import LoweringError
-from chainrule.symbolic.expressions import Access, Range, accesses, freshen, index
+from chainrule.symbolic.expressions import Access, Delta, Range, Reduction, accesses, freshen, index, rebuild
 from chainrule.symbolic.order import components
 from chainrule.symbolic.system import Equation
 
@@ -37,13 +37,14 @@ def plan_scan(equations: Sequence[Equation]) -> ScanPlan:
     """How to run the equations of one recurrence group. Raises LoweringError where no order fits."""
     names = {e.name for e in equations}
     axis, offsets = _axes(equations, names)
-    bases = tuple(e for e in equations if not isinstance(e.indices[axis[e.name]], Dummy))
-    stepped = [e for e in equations if e not in bases]
+    parts = [p for e in equations for p in _ends_apart(e, axis[e.name])]
+    bases = tuple(e for e in parts if not isinstance(e.indices[axis[e.name]], Dummy) and not names & set(e.reads()))
+    stepped = [e for e in parts if e not in bases]
     signs = {bool(c > 0) for c in offsets}
     if len(signs) != 1:
         raise LoweringError(f"the recurrence of {', '.join(sorted(names))} reads both earlier and later elements")
-    time = index(_time(stepped[0], axis).name)
-    renamed = [_renamed(e, _time(e, axis), time) for e in stepped]
+    time = index(next(str(v.name) for e in stepped if isinstance(v := e.indices[axis[e.name]], Dummy)))
+    renamed = [_on_time(e, axis[e.name], time) for e in stepped]
     ranges = [next(r for r in e.ranges if r.symbol == time) for e in renamed]
     span = Range(time, _least([r.lower for r in ranges]), _greatest([r.upper for r in ranges]))
     known = {time: ((span.lower,), (span.upper,))}
@@ -89,9 +90,67 @@ def _match(equation: Equation, access: Access, axis: dict[str, int]) -> list[Exp
     return found
 
 
-def _time(equation: Equation, axis: dict[str, int]) -> Dummy:
-    symbol: Dummy = equation.indices[axis[equation.name]]
-    return symbol
+def _on_time(equation: Equation, axis: int, time: Dummy) -> Equation:
+    """The equation with `time` as its index along the axis; a fixed subscript becomes a range of one value."""
+    place = equation.indices[axis]
+    if isinstance(place, Dummy):
+        return _renamed(equation, place, time)
+    indices = tuple(time if m == axis else i for m, i in enumerate(equation.indices))
+    return replace(equation, indices=indices, ranges=(Range(time, place, place), *equation.ranges))
+
+
+def _ends_apart(equation: Equation, axis: int) -> list[Equation]:
+    """The equation in parts where its first or last element along the axis has terms of its own.
+
+    An adjoint of a recurrence over T has such ends: δ(T, t) where the cost reads h[T], a guard t < T where
+    only later elements read h[t].
+    """
+    symbol = equation.indices[axis]
+    for whole in equation.ranges:
+        if whole.symbol == symbol and isinstance(symbol, Dummy):
+            for end, rest in (
+                (whole.upper, Range(symbol, whole.lower, sp.expand(whole.upper - 1))),
+                (whole.lower, Range(symbol, sp.expand(whole.lower + 1), whole.upper)),
+            ):
+                if _apart(equation.value, symbol, end, rest):
+                    ranges = tuple(r for r in equation.ranges if r.symbol != symbol)
+                    fixed = replace(equation, indices=tuple(end if i == symbol else i for i in equation.indices))
+                    last = freshen(_within(equation.value, Range(symbol, end, end)), {symbol: end})
+                    others = tuple(rest if r.symbol == symbol else r for r in equation.ranges)
+                    middle = replace(equation, ranges=others, value=_within(equation.value, rest))
+                    return [replace(fixed, ranges=ranges, value=last), *_ends_apart(middle, axis)]
+    return [equation]
+
+
+def _apart(expression: Expr, symbol: Dummy, end: Expr, rest: Range) -> bool:
+    """Whether a delta or a guard tells that end from the rest of the range."""
+    if isinstance(expression, Delta) and expression.free_symbols & {symbol}:
+        return bool(Delta(*(a.xreplace({symbol: end}) for a in expression.args)) == 1)
+    if isinstance(expression, Reduction):
+        known = bounds_of([rest])
+        own = (g for g in expression.guards if {v for v in g.free_symbols if isinstance(v, Dummy)} == {symbol})
+        if any(nonnegative(g, known) and nonnegative(-1 - g.xreplace({symbol: end}), {}) for g in own):
+            return True
+    return any(_apart(a, symbol, end, rest) for a in expression.args)
+
+
+def _within(expression: Expr, span: Range) -> Expr:
+    """The expression where the index is in that range: deltas and guards that are decided there are gone."""
+    known = bounds_of([span])
+    if isinstance(expression, Access):
+        return expression
+    if isinstance(expression, Delta):
+        difference = expression.args[0] - expression.args[1]
+        apart = any(nonnegative(sign * difference - 1, known) for sign in (1, -1))
+        same = all(nonnegative(sign * difference, known) for sign in (1, -1))
+        return sp.Integer(0) if apart else sp.Integer(1) if same else expression
+    if isinstance(expression, Reduction) and expression.kind == "sum":
+        if any(nonnegative(-1 - g, known) for g in expression.guards):
+            return sp.Integer(0)
+        guards = [g for g in expression.guards if not nonnegative(g, known)]
+        body = _within(expression.body, span)
+        return Reduction("sum", body, expression.ranges, guards) if expression.ranges or guards else body
+    return rebuild(expression, [_within(a, span) for a in expression.args])
 
 
 def _renamed(equation: Equation, old: Dummy, new: Dummy) -> Equation:

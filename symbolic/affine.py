@@ -21,6 +21,7 @@ __all__ = [
     "box",
     "coefficient",
     "edge",
+    "extreme",
     "guards_of",
     "integral",
     "lower_bounds",
@@ -104,8 +105,8 @@ def box(ranges: Sequence[Range], outer: Sequence[Range] = ()) -> tuple[Range, ..
     """
     found: dict[Dummy, Range] = {}
     for r in (*outer, *ranges):
-        lowers = [_extreme(b, found, -1) for b in _free_of_indices(lower_bounds(r), found)]
-        uppers = [_extreme(b, found, 1) for b in _free_of_indices(upper_bounds(r), found)]
+        lowers = [extreme(b, found, -1) for b in _free_of_indices(lower_bounds(r), found)]
+        uppers = [extreme(b, found, 1) for b in _free_of_indices(upper_bounds(r), found)]
         found[r.symbol] = Range(r.symbol, Max(*lowers), Min(*uppers))
     return tuple(found[r.symbol] for r in ranges)
 
@@ -116,7 +117,7 @@ def _free_of_indices(bounds: Sequence[Expr], indices: Iterable[Dummy]) -> Sequen
     return [b for b in bounds if not b.free_symbols & known] or bounds
 
 
-def _extreme(expression: Expr, ranges: Mapping[Dummy, Range], direction: int) -> Expr:
+def extreme(expression: Expr, ranges: Mapping[Dummy, Range], direction: int) -> Expr:
     """The least (direction -1) or greatest (1) value of an affine expression over a box."""
     for symbol in sorted((v for v in expression.free_symbols if v in ranges), key=lambda v: v.sort_key()):
         factor = coefficient(expression, symbol)

@@ -20,10 +20,10 @@ from sympy import Expr, Integer
 from . import report
 from .deltas import collapse, hoist
 from .errors import DerivationError
-from .expressions import Access, Call, Partial, Range, Reduction, accesses, contains, freshen, index
+from .expressions import Access, Call, Partial, Range, Reduction, accesses, contains, freshen, index, walk
 from .fold import Known, fold, known_results
 from .rules import influenced, influencing, unfold, unfold_all
-from .simplify import Inverse, inverses, through_outputs, tidied
+from .simplify import Inverse, inverses, through_outputs, through_result, tidied
 from .system import COST, Equation, Role, System, Tensor
 from .terms import Rule, Step, Term, total
 
@@ -246,7 +246,11 @@ class _Reverse:
     def _substituted(self, factor: Expr, term: Term, ranges: tuple[Range, ...]) -> Expr:
         if not contains(factor, lambda n: isinstance(n, Call)):
             return factor
-        return fold(self.system.expanded(factor), self.known, (*ranges, *term.bound), term.guards)
+        around = (*ranges, *term.bound)
+        composite = [n for n in walk(factor) if isinstance(n, Call) and not isinstance(n.arguments[0], Access)]
+        stored = {c: through_result(c, self.system, self.known, around, term.guards) for c in composite}
+        factor = factor.xreplace({call: value for call, value in stored.items() if value is not None})
+        return fold(self.system.expanded(factor), self.known, around, term.guards)
 
     def _incoming(
         self, equation: Equation, cotangents: dict[str, Tensor]

@@ -31,8 +31,10 @@ def unproved(access: Access, shape: Sequence[Expr], bounds: Bounds) -> tuple[Exp
     return tuple(c for c in dict.fromkeys(conditions) if not nonnegative(c, bounds))
 
 
-def protected(expression: Expr, ranges: Iterable[Range], shapes: Shapes) -> Expr:
+def protected(expression: Expr, ranges: Iterable[Range], shapes: Shapes, facts: Iterable[Expr] = ()) -> Expr:
     """The expression, safe for every index in `ranges`: the same value wherever it was in force before.
+
+    `facts` are expressions known to be >= 0 there.
 
     A combination of indices of a sum (or another reduction) that would read outside a tensor takes no
     part, and any other such element is 0.
@@ -53,7 +55,7 @@ def protected(expression: Expr, ranges: Iterable[Range], shapes: Shapes) -> Expr
             return Reduction(node.kind, visit(node.body, with_guards(inside, missing)), node.ranges, guards)
         return rebuild(node, [visit(a, bounds) for a in node.args])
 
-    return visit(expression, bounds_of(ranges))
+    return visit(expression, with_guards(bounds_of(ranges), facts))
 
 
 def _always_read(expression: Expr) -> Iterator[Access]:

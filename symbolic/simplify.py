@@ -16,12 +16,13 @@ from functools import lru_cache
 import sympy as sp
 from sympy import Dummy, Expr, Integer, Symbol
 
+from .affine import nonnegative
 from .exponentials import RationalForm, algebraic, rational_form
 from .expressions import Access, Call, Range, Reduction, Where, accesses, freshen, rebuild, walk
 from .fold import Known, fold, known_results
 from .system import Equation, System
 
-__all__ = ["Inverse", "inverses", "merged_sums", "simplified", "through_outputs", "tidied"]
+__all__ = ["Inverse", "inverses", "merged_sums", "simplified", "through_outputs", "through_result", "tidied"]
 
 
 _Z, _A = Symbol("_z", real=True), Symbol("_a", real=True)
@@ -48,7 +49,7 @@ class Inverse:
 
 
 def simplified(system: System) -> System:
-    """The System with its adjoint equations inlined where used once, in their simplest form.
+    """The System with its adjoint equations inlined where they are evaluated no oftener, in their simplest form.
 
     Forward equations stay as they are. Adjoints that nothing reads any more, unless asked for, go.
     """
@@ -64,10 +65,13 @@ def simplified(system: System) -> System:
         if equation.name not in adjoints:
             equations.setdefault(equation.name, []).append(equation)
             continue
+        for name in equation.reads():
+            if name in pending and not _as_often(pending[name], equation):
+                equations.setdefault(name, []).append(pending.pop(name))
         value = _inlined(equation.value, pending)
         equation = replace(equation, value=_best_form(value, equation.ranges, system, known, inverse))
-        once = readers.get(equation.name) == 1 and equation.name not in recurrent
-        if once and equation.name not in keep and _elementwise(equation):
+        once = readers.get(equation.name) == 1 or _constant(equation)
+        if once and equation.name not in keep | recurrent.keys() and _elementwise(equation):
             pending[equation.name] = equation
         else:
             equations.setdefault(equation.name, []).append(equation)
@@ -130,10 +134,32 @@ def _access_counts(system: System) -> dict[str, int]:
     return dict(Counter(n.name for e in system.equations for n in walk(e.value) if isinstance(n, Access)))
 
 
+def _constant(equation: Equation) -> bool:
+    """Whether every element has one value that sizes alone decide."""
+    return not accesses(equation.value) and not equation.value.atoms(Dummy)
+
+
 def _elementwise(equation: Equation) -> bool:
     """Whether the equation only maps elements: no reduction, bare indices on the left."""
     plain = all(isinstance(i, Dummy) for i in equation.indices)
     return plain and not any(isinstance(n, Reduction) for n in walk(equation.value))
+
+
+def _as_often(equation: Equation, reader: Equation) -> bool:
+    """Whether the equation, put into its reader, is evaluated no oftener than on its own: under no further loop.
+
+    One that reads no element of a tensor is a constant, and goes anywhere.
+    """
+
+    def inside(node: Expr, loops: frozenset[Expr]) -> bool:
+        if isinstance(node, Access):
+            return node.name != equation.name or loops <= node.free_symbols
+        if isinstance(node, Reduction):
+            loops = loops | set(node.bound_symbols)
+        return all(inside(a, loops) for a in node.args)
+
+    constant = not any(a.indices for a in accesses(equation.value)) and not equation.value.atoms(Dummy)
+    return constant or inside(reader.value, frozenset(r.symbol for r in reader.ranges))
 
 
 def _inlined(expression: Expr, pending: Mapping[str, Equation]) -> Expr:
@@ -157,7 +183,7 @@ def _best_form(
     short = {}
     for call, (around, guards) in calls.items():
         formula = fold(system.expanded(call), known, around, guards)
-        stored = through_outputs(formula, inverse)
+        stored = through_result(call, system, known, around, guards) or through_outputs(formula, inverse)
         if stored != formula or _cost(stored) <= _SHORT:
             short[call] = algebraic(stored)
     kept = tidied(value.xreplace(short))
@@ -202,7 +228,7 @@ def tidied(expression: Expr) -> Expr:
 
 
 def _pulled_out(reduction: Reduction) -> Expr:
-    """Σ_k c f_k = c Σ_k f_k for numbers and sizes c."""
+    """Σ_k c f_k = c Σ_k f_k for numbers and sizes c, and Σ_k c = n·c."""
     if reduction.kind != "sum":
         return reduction
     outside: list[Expr] = []
@@ -210,6 +236,8 @@ def _pulled_out(reduction: Reduction) -> Expr:
     for factor in sp.Mul.make_args(reduction.body):
         constant = not accesses(factor) and not factor.free_symbols & set(reduction.bound_symbols)
         (outside if constant else inside).append(factor)
+    if not inside and not reduction.guards and all(nonnegative(r.extent, {}) for r in reduction.ranges):
+        return sp.Mul(*outside, *(r.extent for r in reduction.ranges))
     if not outside or not inside:
         return reduction
     return sp.Mul(*outside, Reduction("sum", sp.Mul(*inside), reduction.ranges, reduction.guards))
@@ -280,6 +308,25 @@ def _keeps_sign(formula: Expr) -> bool:
     sizes = [sp.Rational(n, d) for n in (1, 3, 7, 50, 700) for d in (1, 100, 10**6)]
     points = [Integer(0), *sizes, *(-q for q in sizes)]
     return all(bool(formula.xreplace({_Z: p}).evalf() <= 0) == bool(p <= 0) for p in points)
+
+
+def through_result(
+    call: Call, system: System, known: Iterable[Known], ranges: Sequence[Range], guards: Sequence[Expr]
+) -> Expr | None:
+    """σ′(u) through the stored a = σ(u), whatever expression u is; None where no tensor holds σ(u), or σ′ is no
+    function of it."""
+    if len(call.arguments) != 1 or not any(call.orders):
+        return None
+    stored = fold(Call(call.name, (0,), *call.arguments), known, ranges, guards)
+    formula, slope = (system.expanded(Call(call.name, o, _Z)) for o in ((0,), call.orders))
+    if not isinstance(stored, Access) or formula.free_symbols != {_Z}:
+        return None
+    inverse = _invert(formula)
+    if inverse is None:
+        return None
+    source = Access("_z")
+    result = through_outputs(slope.xreplace({_Z: source}), {source.name: _placed(inverse, stored, source)})
+    return None if source in accesses(result) else result
 
 
 def through_outputs(expression: Expr, table: Mapping[str, Inverse]) -> Expr:

@@ -17,7 +17,20 @@ from sympy import Dummy, Expr
 
 from .affine import box
 from .domains import protected
-from .expressions import Access, Call, Range, Reduction, Where, alpha_key, contains, freshen, index, rebuild, walk
+from .expressions import (
+    Access,
+    Call,
+    Range,
+    Reduction,
+    Where,
+    accesses,
+    alpha_key,
+    contains,
+    freshen,
+    index,
+    rebuild,
+    walk,
+)
 from .samples import BATCH
 from .simplify import tidied
 from .stable_scalar import log_form, stabilised
@@ -164,7 +177,7 @@ class _Stabiliser:
         maximum_value = Reduction("max", argument, total.ranges, total.guards)
         maximum = self._lookup(maximum_value, scope) or self._define("max", maximum_value, scope, maximum_value)
         exponential = sp.exp(argument - maximum)
-        if _one_whole_range(total):
+        if _storable(total):
             inside = scope.inside(total)
             exponential = self._lookup(exponential, inside) or self._define("exp", exponential, inside, exponential)
         shifted = self._lookup(total, scope)
@@ -234,11 +247,14 @@ def _sum_of_exp(expression: Expr) -> bool:
     return isinstance(expression, Reduction) and expression.kind == "sum" and isinstance(expression.body, sp.exp)
 
 
-def _one_whole_range(total: Reduction) -> bool:
-    """Whether the sum is over one index from 0, without conditions: its summands make a tensor without gaps."""
+def _storable(total: Reduction) -> bool:
+    """Whether the sum's terms are worth a tensor: over one index from 0, without conditions, and no larger than
+    a tensor that they read."""
     (first, *others) = total.ranges
     dependent = any(isinstance(v, Dummy) for v in first.upper.free_symbols)
-    return not others and not total.guards and first.lower == 0 and not dependent
+    indices = {v for v in total.body.free_symbols if isinstance(v, Dummy)}
+    large = any(indices <= a.free_symbols for a in accesses(total.body))
+    return large and not others and not total.guards and first.lower == 0 and not dependent
 
 
 def _short(body: Expr) -> bool:
@@ -250,10 +266,13 @@ def _short(body: Expr) -> bool:
 
 def _scalar(expression: Expr) -> Expr:
     """Bounded forms everywhere in the expression, inside sums too."""
-    if isinstance(expression, Access):
-        return expression
+    return stabilised(_inside_reductions(expression))
+
+
+def _inside_reductions(expression: Expr) -> Expr:
+    """The expression with bounded forms in the bodies of its reductions."""
     if isinstance(expression, Reduction):
         return Reduction(expression.kind, _scalar(expression.body), expression.ranges, expression.guards)
-    if contains(expression, lambda n: isinstance(n, Reduction)):
-        return rebuild(expression, [_scalar(a) for a in expression.args])
-    return stabilised(expression)
+    if isinstance(expression, Access) or not contains(expression, lambda n: isinstance(n, Reduction)):
+        return expression
+    return rebuild(expression, [_inside_reductions(a) for a in expression.args])

@@ -88,7 +88,10 @@ def _without_root_at_one(numerator: sp.Poly) -> tuple[sp.Poly, int]:
 
 def _bounded(expression: Expr) -> bool:
     """Whether the functions as written cannot overflow, so that another form must have a merit of its own."""
-    return not expression.has(sp.exp, sp.sinh, sp.cosh, sp.coth)
+    if isinstance(expression, Reduction):
+        return True
+    unbounded = isinstance(expression, sp.exp | sp.sinh | sp.cosh | sp.coth)
+    return not unbounded and all(_bounded(a) for a in expression.args)
 
 
 def _same_sign(coefficients: Iterable[Expr]) -> bool:

@@ -6,21 +6,34 @@ Sizes are small and differ by name where there are few; a seed makes a point, an
 from __future__ import annotations
 
 import functools
-import itertools
 import math
-import operator
+import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from interpreter import average_cost
+from interpreter import Interpreter, average_cost
 from models import ACTIVATIONS, COSTS, model
+from tricky_systems import TRICKY
 
 from chainrule.codegen.oracle import OracleError
 from chainrule.codegen.points import draw
-from chainrule.symbolic import FormulaError, System, parse_file
+from chainrule.symbolic import Derivation, FormulaError, System, derive, parse, parse_file
+from chainrule.symbolic.samples import with_samples
 
-__all__ = ["EXAMPLES", "MODELS", "directional", "example", "graph", "placed", "system_of"]
+__all__ = [
+    "EXAMPLES",
+    "MODELS",
+    "Case",
+    "assert_same",
+    "case",
+    "directional",
+    "example",
+    "placed",
+    "system_of",
+    "tricky",
+]
 
 _FOLDER = Path(__file__).resolve().parent.parent / "examples"
 
@@ -42,8 +55,9 @@ MODELS = (
     *(f"sigmoid+{cost}" for cost in COSTS if cost != "squared_error"),
     "softmax+cross_entropy",
     "identity+huber",
+    *TRICKY,
 )
-"""Names of all systems here: examples, and networks as sigma+cost."""
+"""Names of all Systems here: examples, networks as sigma+cost, and those made to go wrong."""
 
 
 @functools.cache
@@ -53,8 +67,54 @@ def example(name: str) -> System:
 
 
 def system_of(name: str) -> System:
-    """A System by its name in MODELS."""
+    """A System by its name in MODELS or TRICKY."""
+    if name in TRICKY:
+        return tricky(name)
     return model(*name.split("+")) if "+" in name else example(name)
+
+
+@functools.cache
+def tricky(name: str) -> System:
+    """One of the Systems that were made to go wrong, by its name."""
+    return parse(TRICKY[name], name=name)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A System at a random point: the gradient System of its batch by all inputs, and what its equations give."""
+
+    seed: int
+    system: System
+    sizes: Mapping[str, int]
+    values: Mapping[str, np.ndarray]
+    derivation: Derivation
+    gradients: Mapping[str, np.ndarray]  # by the adjoint's name
+
+    @property
+    def label(self) -> str:
+        """What a failure must show."""
+        return f"{self.system.name} at {dict(self.sizes)}, seed {self.seed}"
+
+
+@functools.cache
+def case(name: str) -> Case:
+    """The System of that name at a point that is new in each run."""
+    seed = secrets.randbits(32)
+    system = system_of(name)
+    sizes, values = placed(system, np.random.default_rng(seed))
+    derivation = derive(with_samples(system), [t.name for t in system.inputs], explain=False)
+    interpreter = Interpreter(derivation.result, sizes, values)
+    gradients = {n: interpreter.tensor(n) for n in derivation.result.outputs}
+    return Case(seed, system, sizes, values, derivation, gradients)
+
+
+def assert_same(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], label: str) -> None:
+    """Equal up to roundings, tensor by tensor."""
+    for name, value in expected.items():
+        scale = float(np.abs(value).max(initial=0.0))
+        np.testing.assert_allclose(
+            found[name], value, rtol=1e-9, atol=1e-10 * (1 + scale), err_msg=f"{name} of {label}"
+        )
 
 
 def placed(system: System, rng: np.random.Generator, batch: int = 2) -> tuple[dict[str, int], dict[str, np.ndarray]]:
@@ -84,21 +144,14 @@ def _normal(system: System, sizes: Mapping, batch: int, rng: np.random.Generator
 
 def directional(
     system: System, sizes: Mapping[str, int], values: Mapping[str, np.ndarray], name: str, direction: np.ndarray
-) -> float:
-    """The derivative of cost_avg along a direction in one tensor, by the five-point rule; about 11 digits."""
-    h = 2.0**-11
+) -> tuple[float, float]:
+    """The derivative of cost_avg along a direction in one tensor, by the five-point rule, and how far to trust it."""
 
-    def cost(steps: int) -> float:
-        return average_cost(system, sizes, {**values, name: values[name] + steps * h * direction})
+    def slope(h: float) -> float:
+        def cost(steps: int) -> float:
+            return average_cost(system, sizes, {**values, name: values[name] + steps * h * direction})
 
-    return (8 * (cost(1) - cost(-1)) - (cost(2) - cost(-2))) / (12 * h)
+        return (8 * (cost(1) - cost(-1)) - (cost(2) - cost(-2))) / (12 * h)
 
-
-def graph(system: System) -> int:
-    """How many nodes the right sides hold together."""
-    counts = (sum(1 for _ in _nodes(e.value)) for e in system.equations)
-    return functools.reduce(operator.add, counts, 0)
-
-
-def _nodes(expression):
-    return itertools.chain([expression], *(_nodes(a) for a in expression.args))
+    coarse, fine = slope(2.0**-11), slope(2.0**-14)
+    return fine, abs(fine - coarse) + 1e-8 * (1 + abs(fine))

@@ -49,6 +49,14 @@ class _Printer(StrPrinter):  # type: ignore[misc]
         del expr
         return "np.e"
 
+    def _print_Infinity(self, expr: Expr) -> str:
+        del expr
+        return "np.inf"
+
+    def _print_NegativeInfinity(self, expr: Expr) -> str:
+        del expr
+        return "-np.inf"
+
     def _print_Pow(self, expr: Expr, rational: bool = False) -> str:
         del rational
         base = self.parenthesize(expr.base, _ATOM, strict=True)
