@@ -1,6 +1,6 @@
 """Models of `examples/` side by side: generated plans, hand-written NumPy, PyTorch eager and JAX jit; float32.
 
-    python benchmarks/bench_examples.py [--seconds 4]
+    python benchmarks/bench_examples.py [--seconds 4] [--only attention]
 
 Every contender first computes the gradients of the same data, and they are compared; then all take turns in one
 process, on one processor. A ratio is a contender's time over hand-written NumPy's: below 1 is faster. PyTorch and
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from bench_kernels import require_equal
 from frameworks import makers
-from handwritten_examples import Attention, LayerNorm, SoftmaxCrossEntropy
+from handwritten_examples import Attention, CausalAttention, LayerNorm, SoftmaxCrossEntropy
 from timing import Timing, benchmark_environment, interleaved, machine
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -52,6 +52,7 @@ CASES = (
     Case("layer_norm", 256, {"D": 768}, ("g", "beta", "x"), LayerNorm),
     Case("attention", 4, {"T": 16, "D": 32, "F": 16, "E": 16}, ("wq", "wk", "wv"), Attention),
     Case("attention", 8, {"T": 128, "D": 64, "F": 64, "E": 64}, ("wq", "wk", "wv"), Attention),
+    Case("attention_causal", 8, {"T": 128, "D": 64, "F": 64, "E": 64}, ("wq", "wk", "wv"), CausalAttention),
 )
 
 
@@ -117,6 +118,7 @@ def versions() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=4.0, help="measuring time of a case")
+    parser.add_argument("--only", default="", help="cases whose title has this text")
     parser.add_argument("--case", type=int, help=argparse.SUPPRESS)  # one case, in the prepared environment
     options = parser.parse_args()
     if options.case is not None:
@@ -126,8 +128,8 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # JAX has no other way to be kept to one thread
     print("| one gradient step, float32 | contender | µs | ratio |\n|---|---|---:|---:|", flush=True)
-    for case in range(len(CASES)):
-        command = [sys.executable, __file__, "--case", str(case), "--seconds", str(options.seconds)]
+    for number, _ in ((n, c) for n, c in enumerate(CASES) if options.only in c.title):
+        command = [sys.executable, __file__, "--case", str(number), "--seconds", str(options.seconds)]
         subprocess.run(command, env=benchmark_environment(1), check=True)
 
 

@@ -43,12 +43,15 @@ def _torch(model: str) -> Maker:
         found = F.layer_norm(v["x"], v["g"].shape, v["g"], v["beta"], eps=1e-5)
         return ((found - v["t"]) ** 2).sum() / len(v["x"])
 
-    def attention(v: Mapping[str, Any]) -> Any:
+    def attention(v: Mapping[str, Any], causal: bool = False) -> Any:
         query, key, value = (F.linear(v["x"], v[w]) for w in ("wq", "wk", "wv"))
-        found = F.scaled_dot_product_attention(query, key, value)
+        found = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
         return ((found - v["t"]) ** 2).sum() / len(v["x"])
 
-    cost = {f.__name__: f for f in (softmax_cross_entropy, layer_norm, attention)}[model]
+    def attention_causal(v: Mapping[str, Any]) -> Any:
+        return attention(v, causal=True)
+
+    cost = {f.__name__: f for f in (softmax_cross_entropy, layer_norm, attention, attention_causal)}[model]
 
     def make(parameters: Arrays, data: Arrays, wrt: Sequence[str]) -> Step:
         values = {n: torch.from_numpy(a) for n, a in {**parameters, **data}.items()}
@@ -77,13 +80,17 @@ def _jax(model: str) -> Maker:
         found = v["g"] * centred * jax.lax.rsqrt(variance + 1e-5) + v["beta"]
         return ((found - v["t"]) ** 2).sum() / len(v["x"])
 
-    def attention(v: Mapping[str, Any]) -> Any:
+    def attention(v: Mapping[str, Any], causal: bool = False) -> Any:
         query, key, value = (v["x"] @ v[w].T for w in ("wq", "wk", "wv"))
         scores = jnp.einsum("sif,sjf->sij", query, key) / math.sqrt(query.shape[-1])
+        scores = jnp.where(jnp.tri(scores.shape[-1], dtype=bool), scores, -jnp.inf) if causal else scores
         found = jax.nn.softmax(scores) @ value
         return ((found - v["t"]) ** 2).sum() / len(v["x"])
 
-    cost = {f.__name__: f for f in (softmax_cross_entropy, layer_norm, attention)}[model]
+    def attention_causal(v: Mapping[str, Any]) -> Any:
+        return attention(v, causal=True)
+
+    cost = {f.__name__: f for f in (softmax_cross_entropy, layer_norm, attention, attention_causal)}[model]
 
     def make(parameters: Arrays, data: Arrays, wrt: Sequence[str]) -> Step:
         values = {n: jnp.asarray(a) for n, a in {**parameters, **data}.items()}

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-__all__ = ["Attention", "LayerNorm", "SoftmaxCrossEntropy"]
+__all__ = ["Attention", "CausalAttention", "LayerNorm", "SoftmaxCrossEntropy"]
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -125,6 +125,7 @@ class Attention:
             rows.dot(w_T, out=projected)
         np.multiply(self.q, self.scale, out=self.q)  # on the smaller operand
         np.matmul(self.q, self.k_T, out=p)
+        self.masked()
         np.maximum.reduce(p, axis=2, out=row)
         np.subtract(p, column, out=p)
         np.exp(p, out=p)
@@ -146,3 +147,18 @@ class Attention:
         for d_T, gradient in zip(self.d_flat_T, self.gradients.values(), strict=True):
             d_T.dot(rows, out=gradient)
         return cost
+
+    def masked(self) -> None:
+        """Scores that take no part are put at −∞: here, none."""
+
+
+class CausalAttention(Attention):
+    """The same, position i over j <= i alone."""
+
+    def __init__(self, parameters: Arrays, data: Arrays) -> None:
+        super().__init__(parameters, data)
+        length = data["x"].shape[1]
+        self.later = np.triu(np.ones((length, length), np.bool_), 1)
+
+    def masked(self) -> None:
+        np.copyto(self.p, -np.inf, where=self.later)
