@@ -144,7 +144,10 @@ def squashed(rng: np.random.Generator, value: Value, limit: float) -> Value:
     """The formula, through a bounded function if it may leave -limit..limit."""
     if value.most <= limit:
         return value
-    template = str(rng.choice(["tanh({})", "sin({})", "atan({})", "({0})/sqrt(1 + ({0})**2)", "erf({})"]))
+    templates = ["tanh({})", "sin({})", "atan({})", "erf({})"]
+    if len(str(value.node)) < 40:
+        templates.append("({0})/sqrt(1 + ({0})**2)")
+    template = str(rng.choice(templates))
     bound = 1.58 if template.startswith("atan") else 1.0
     result = over(template, [value], -bound, bound)
     return result if bound <= limit else over(f"{limit / 2:.2g}*{{}}", [result], -limit, limit)

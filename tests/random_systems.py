@@ -227,7 +227,7 @@ class _Builder:
         for _ in range(int(self.rng.choice([0, 1, 2], p=[0.5, 0.35, 0.15]))):
             self._function()
         self._base_inputs()
-        wanted = int(self.rng.integers(1, 6))
+        wanted = self.pick([1, 2, 3, 4, 5], [3, 4, 3, 2, 1])
         forms: list[tuple[float, Callable[[], None]]] = [
             (9, self._general),
             (2, self._dense),
@@ -363,7 +363,7 @@ class _Builder:
     def _general(self) -> None:
         indices = self._left(self.pick([0, 1, 2, 3], [2, 5, 3, 1]))
         equation = _Equation(self, indices)
-        value = equation.grow(int(self.rng.integers(1, 5)))
+        value = equation.grow(self.pick([1, 2, 3, 4], [3, 4, 2, 0.5]))
         equation.state_where_needed(value, indices)
         self._define(self._name(), indices, value)
 
@@ -625,13 +625,15 @@ class _Equation(Grower):
                 choices += [(8 * weight, i.name), (1.5 * weight, f"{size_text(extent - 1)} - {i.name}")]
             choices += [(0.7 * weight, t) for t in self._affine(i, extent)]
             choices += [(0.5 * weight, t) for k in self.scope if k is not i for t in self._pairs(i, k, extent)]
-        if self.scope and self.chance(0.08):
+        room = surely(extent - 1)
+        if self.scope and (self.chance(0.08) or not (choices or room)):
             i = self.builder.pick(self.scope)
             shift = self.builder.pick(["{} - 1", "{} + 1", "2*{} - 1", "{} - 2", "3 - {}", "2*{}"]).format(i.name)
             self.builder.state(self.scope)
             return shift, True
-        last = size_text(extent - 1)
-        choices += [(0.5, "0"), (0.3, last)]
+        if not (choices or room):
+            return "0", True
+        choices += [(0.5, "0"), (0.3, size_text(extent - 1))] if room else []
         return self.builder.pick([t for _, t in choices], [w for w, _ in choices]), False
 
     def _affine(self, i: _Index, extent: Expr) -> list[str]:
