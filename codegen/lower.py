@@ -1,6 +1,6 @@
 """From a System to a Program: batch axis, gradient, algebra, stable forms, then loop nests.
 
-    System ─ with_samples ─ derive ─ simplified ─ merged_sums ─ stable ─► System ─ kernel by kernel ─► Program
+System ─ with_samples ─ derive ─ simplified ─ merged_sums ─ stable ─► System ─ kernel by kernel ─► Program
 """
 
 from __future__ import annotations

@@ -148,7 +148,11 @@ class JetInterpreter(Interpreter):
     functions = _FUNCTIONS
 
     def __init__(
-        self, system: System, sizes: Mapping[str, int], values: Mapping[str, np.ndarray], seeds: Mapping[str, np.ndarray]
+        self,
+        system: System,
+        sizes: Mapping[str, int],
+        values: Mapping[str, np.ndarray],
+        seeds: Mapping[str, np.ndarray],
     ) -> None:
         super().__init__(system, sizes, values)
         self.seeds = seeds

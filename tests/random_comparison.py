@@ -1,8 +1,8 @@
 """Random Systems held to the reference: the kernel IR through its interpreter, and the kernels of each target.
 
-    for finding in compare(model): …     # what is wrong or refused; nothing where all agree
-    print(diagnosed(model))              # the first stage of the engine whose System is wrong
-    small = shrunk(model, finding)       # a smaller model with the same fault
+for finding in compare(model): …     # what is wrong or refused; nothing where all agree
+print(diagnosed(model))              # the first stage of the engine whose System is wrong
+small = shrunk(model, finding)       # a smaller model with the same fault
 """
 
 from __future__ import annotations

@@ -222,9 +222,15 @@ class Grower:
     def _where(self, depth: int) -> Value:
         u, v = self.grow(depth - 1), self.grow(depth - 1)
         a, b = self.leaf(), self.leaf()
-        test = str(self.rng.choice(["{} > {}", "{} <= {}", "not {} < {}", "0 < {} or {} > 0.1", "{0} > 0.1 and {1} < 0.7"]))
-        return over(f"where({test}, {{2}}, {{3}})" if "{0}" in test else _numbered(test), [a, b, u, v],
-                    min(u.low, v.low), max(u.high, v.high))
+        test = str(
+            self.rng.choice(["{} > {}", "{} <= {}", "not {} < {}", "0 < {} or {} > 0.1", "{0} > 0.1 and {1} < 0.7"])
+        )
+        return over(
+            f"where({test}, {{2}}, {{3}})" if "{0}" in test else _numbered(test),
+            [a, b, u, v],
+            min(u.low, v.low),
+            max(u.high, v.high),
+        )
 
 
 def _numbered(test: str) -> str:

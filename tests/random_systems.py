@@ -187,7 +187,12 @@ class _Builder:
         named = [size(n) for n in self.sizes]
         axes = [d for t in self.readable for d in t.shape if surely(d - 1) and self.at(d) <= 5]
         grown = [s + 1 for s in named] + [2 * s for s in named] + [named[0] + named[-1]]
-        groups = [named, axes or named, [Integer(1), Integer(2), Integer(3)], [g for g in grown if self.at(g) <= 5] or named]
+        groups = [
+            named,
+            axes or named,
+            [Integer(1), Integer(2), Integer(3)],
+            [g for g in grown if self.at(g) <= 5] or named,
+        ]
         return self.pick(self.pick(groups, [6, 5, 2, 1]))
 
     def declare(self, shape: Sequence[Expr], kind: str | None = None) -> _Known | None:
@@ -296,7 +301,9 @@ class _Builder:
                 template = self.pick(["{}", "({})**2", "tanh({})", "sin({0}) * {0}", "exp(-({})**2)", "huber({}, 0.2)"])
                 kind = self.pick(["sum", "mean", "logsumexp"], [4, 2, 1])
                 terms.append(self._summed(t.name, t.shape, template, kind))
-            parameters = [t for t in self.readable if t.name in {d.name for d in self.declared if d.kind == "parameter"}]
+            parameters = [
+                t for t in self.readable if t.name in {d.name for d in self.declared if d.kind == "parameter"}
+            ]
             if parameters and self.chance(0.3):
                 chosen = self.pick(parameters)
                 terms.append(self._summed(chosen.name, chosen.shape, "0.1 * {}**2"))
@@ -340,7 +347,9 @@ class _Builder:
     def _name(self) -> str:
         return next(n for n in DEFINED if n not in self.defined)
 
-    def _define(self, name: str, indices: Sequence[_Index], value: Value, subscripts: Sequence[str] | None = None) -> None:
+    def _define(
+        self, name: str, indices: Sequence[_Index], value: Value, subscripts: Sequence[str] | None = None
+    ) -> None:
         shown = tuple(i.name for i in indices) if subscripts is None else tuple(subscripts)
         self.lines.append(Line(name, shown, value.node))
         self.defined[name] = True
@@ -403,7 +412,9 @@ class _Builder:
         stride, dilation = self.pick([1, 2, 3], [4, 3, 1]), self.pick([1, 2, 3], [4, 2, 1])
         shift = self.pick([0, 1, -1], [4, 1, 2])
         reach = self.pick([Integer(2), Integer(3), Integer(1), size(self.pick(list(self.sizes)))])
-        subscript = f"{stride}*{p} + {dilation}*{q}".replace("1*", "") + (f" + {shift}" if shift > 0 else f" - {-shift}" if shift else "")
+        subscript = f"{stride}*{p} + {dilation}*{q}".replace("1*", "") + (
+            f" + {shift}" if shift > 0 else f" - {-shift}" if shift else ""
+        )
         others = [_Index(self.letter([p, q]), d) for m, d in enumerate(source.shape) if m != axis]
         places = [i.name for i in others]
         places.insert(axis, subscript)
@@ -460,8 +471,13 @@ class _Builder:
         at = f"{source.name}[{head}{{}}]"
         mean = f"mean[{k}]({at.format(k)})"
         spread = f"mean[{q}]({at.format(q)}**2)"
-        text = self.pick([f"({at.format(i)} - {mean}) / sqrt({spread} + 0.1)", f"{at.format(i)} / sqrt({spread} + 0.1)",
-                          f"exp({at.format(i)}) / sum[{k}](exp({at.format(k)}))"])
+        text = self.pick(
+            [
+                f"({at.format(i)} - {mean}) / sqrt({spread} + 0.1)",
+                f"{at.format(i)} / sqrt({spread} + 0.1)",
+                f"exp({at.format(i)}) / sum[{k}](exp({at.format(k)}))",
+            ]
+        )
         value = leaf(text, -4, 4)
         self._define(self._name(), left, value)
 
@@ -470,7 +486,9 @@ class _Builder:
     def _recurrence(self) -> None:
         kind = self.pick(["plain", "two", "reverse", "shifted", "mutual"], [4, 2, 2, 2, 3])
         base_count = 2 if kind == "two" else 1
-        steps = self.pick([Integer(base_count + 1), Integer(base_count + 2), *(size(n) + base_count for n in self.sizes)])
+        steps = self.pick(
+            [Integer(base_count + 1), Integer(base_count + 2), *(size(n) + base_count for n in self.sizes)]
+        )
         state = self._left(self.pick([0, 1, 2], [3, 5, 1]))
         position = int(self.rng.integers(len(state) + 1))
         name = self._name()
@@ -545,7 +563,9 @@ class _Builder:
 class _FunctionGrower(Grower):
     """Formulas of a function's parameters."""
 
-    def __init__(self, rng: np.random.Generator, functions: Sequence[Function], parameters: Sequence[str], reach: float):
+    def __init__(
+        self, rng: np.random.Generator, functions: Sequence[Function], parameters: Sequence[str], reach: float
+    ):
         super().__init__(rng, functions)
         self.parameters, self.reach = parameters, reach
 
@@ -709,7 +729,9 @@ class _Equation(Grower):
     def _branches(self, depth: int) -> Value:
         """where(condition on indices, u, v)."""
         i, k = (x.name for x in self.rng.permutation(np.array(self.scope, dtype=object))[:2])
-        test = self.builder.pick([f"{i} == {k}", f"{i} != {k}", f"{i} < {k}", f"{i} <= {k} + 1", f"{i} > 0", f"2*{i} <= {k}"])
+        test = self.builder.pick(
+            [f"{i} == {k}", f"{i} != {k}", f"{i} < {k}", f"{i} <= {k} + 1", f"{i} > 0", f"2*{i} <= {k}"]
+        )
         u, v = self.grow(depth - 1), self.grow(depth - 1)
         self.builder.state(x for x in self.scope if x.name in (i, k))
         return over(f"where({test}, {{}}, {{}})", [u, v], min(u.low, v.low), max(u.high, v.high))
@@ -753,9 +775,18 @@ class _Equation(Grower):
         self.builder.state([i])
         forms = [f"{k.name} <= {i.name}", f"{k.name} <= {i.name} + 1", f"2*{k.name} <= {i.name}"]
         if i.extent == k.extent:
-            forms += [f"{i.name} <= {k.name}", f"{k.name} >= {i.name} and {k.name} <= {i.name} + 1", f"{k.name} == {i.name}"]
+            forms += [
+                f"{i.name} <= {k.name}",
+                f"{k.name} >= {i.name} and {k.name} <= {i.name} + 1",
+                f"{k.name} == {i.name}",
+            ]
         if kind in ("sum", "prod"):
-            forms += [f"{k.name} < {i.name}", f"{i.name} < {k.name}", f"{k.name} == {i.name} + 1", f"{k.name} >= 2*{i.name}"]
+            forms += [
+                f"{k.name} < {i.name}",
+                f"{i.name} < {k.name}",
+                f"{k.name} == {i.name} + 1",
+                f"{k.name} >= 2*{i.name}",
+            ]
         return f" : {self.builder.pick(forms)}", True
 
     def _bounds(self, kind: str, body: Value, count: int, fewer: bool) -> tuple[float, float]:
@@ -763,7 +794,9 @@ class _Equation(Grower):
         if kind == "sum":
             ends = [low * count, high * count, *([0.0, low, high] if fewer else [])]
         elif kind == "prod":
-            ends = [low**count, high**count] if low > 0 else [-(body.most**count), body.most**count, -body.most, body.most]
+            ends = (
+                [low**count, high**count] if low > 0 else [-(body.most**count), body.most**count, -body.most, body.most]
+            )
             ends += [1.0, low, high] if fewer else []
         elif kind == "logsumexp":
             ends = [low, high + math.log(count)]

@@ -68,9 +68,7 @@ def worst(program: Program, sizes: dict[str, int], arrays: dict[str, np.ndarray]
     errors = []
     for kernel in program.kernels:
         wanted = run_program(program, kernel.entry, sizes, arrays)
-        for (name, want), got in zip(
-            wanted.items(), called(module, kernel.entry, sizes, arrays), strict=True
-        ):
+        for (name, want), got in zip(wanted.items(), called(module, kernel.entry, sizes, arrays), strict=True):
             assert np.shape(got) == want.shape, (kernel.entry, name)
             assert not want.shape or got.dtype == program.dtype, (kernel.entry, name)
             errors.append((float(np.abs(got - want).max() / (np.abs(want).max() + 1e-3)), f"{kernel.entry} {name}"))

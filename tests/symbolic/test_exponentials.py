@@ -18,7 +18,7 @@ E = sp.exp
 FORMULAS = [
     # a decimal under an exponential asks polynomials for its 100th root, and a square in it is multiplied out
     U * V * (1 - U) + 2 * W * X * E(-((U - V + sp.Rational(199, 100)) ** 2)) / sp.sqrt(sp.pi),
-    U * V * (1 - U) - V * W * X + 4 * E(-(-U + V + sp.Rational(199, 100)) ** 2) * (U - sp.Rational(3, 10)) ** 3,
+    U * V * (1 - U) - V * W * X + 4 * E(-((-U + V + sp.Rational(199, 100)) ** 2)) * (U - sp.Rational(3, 10)) ** 3,
     # many tensors, few of which have anything in common
     sum(a * b * (1 - c**2) / (1 + d**2) for a, b, c, d in zip(MANY, MANY[1:], MANY[2:], MANY[3:], strict=False)),
     sum((a + U) / (1 + E(-a * b)) ** 2 for a, b in zip(MANY, MANY[1:], strict=False)) * (X + V) ** 3,

@@ -92,7 +92,11 @@ def with_sizes_inlined(kernel: Kernel) -> Kernel:
     def visit(statement: Statement | Scan) -> Statement | Scan:
         if isinstance(statement, Scan):
             return replace(statement, statements=tuple(visit(s) for s in statement.statements))
-        return replace(statement, body=inline(statement.body)) if isinstance(statement, (Map, Reduce, Scatter)) else statement
+        return (
+            replace(statement, body=inline(statement.body))
+            if isinstance(statement, (Map, Reduce, Scatter))
+            else statement
+        )
 
     if not any(sized(f) for f in kernel.functions):
         return kernel

@@ -86,7 +86,10 @@ def render_source(face: Interface) -> str:
         entries=entries,
         size_zero=" || ".join(zero),
         plus="plus(" in everything or any(t.slots or t.products for t in texts),
-        **{word: re.search(rf"\b{word}\(", everything) is not None for word in ("minus", "divide", "monus", "smaller", "take", "memset")},
+        **{
+            word: re.search(rf"\b{word}\(", everything) is not None
+            for word in ("minus", "divide", "monus", "smaller", "take", "memset")
+        },
         workspace=face.own("workspace"),
         bytes=face.own("bytes"),
     )

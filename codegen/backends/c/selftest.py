@@ -211,7 +211,9 @@ def _call(face: Interface, entry: EntryPoint, tensors: list[_Tensor]) -> dict[st
     lines += ["void *workspace = allocate(bytes, 1);", *(["double cost = 0.0;"] if entry.cost else [])]
 
     def call(of: EntryPoint, cost: str) -> str:
-        arguments = ["&p"] * bool(of.parameters) + [values[Kind.DATA, b.name] for b in of.data] + ["&c"] * bool(of.cotangents)
+        arguments = (
+            ["&p"] * bool(of.parameters) + [values[Kind.DATA, b.name] for b in of.data] + ["&c"] * bool(of.cotangents)
+        )
         arguments += [*face.sizes, *["&g"] * bool(of.gradients), *[cost] * of.cost, "workspace", "bytes"]
         return f"{of.symbol}({', '.join(arguments)})"
 

@@ -143,7 +143,9 @@ def elements(shape: Sequence[Expr], env: Env, proved: Callable[[Expr], bool] | N
     axes = [d for d in shape if d != 1]
     if all(d.is_Integer for d in axes):
         return str(int(sp.prod(axes)))
-    texts = [plain(d, env) if proved is None else quotient(*(_rounded(d) or (d, Integer(1))), env, proved) for d in axes]
+    texts = [
+        plain(d, env) if proved is None else quotient(*(_rounded(d) or (d, Integer(1))), env, proved) for d in axes
+    ]
     return " * ".join(_grouped(t) for t in texts) if len(axes) != 1 else texts[0]
 
 

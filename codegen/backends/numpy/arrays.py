@@ -187,9 +187,7 @@ class _Builder:
             return self._graph.value("copy", (value.whole,), buffer.shape, ("result", buffer.name))
         return value
 
-    def _store(
-        self, name: str, operand: Operand, place: tuple[Window, tuple[Expr, ...]], adding: bool = False
-    ) -> None:
+    def _store(self, name: str, operand: Operand, place: tuple[Window, tuple[Expr, ...]], adding: bool = False) -> None:
         seen, shape = place
         detail = (*seen.detail, shape, "add" if adding else "set")
         buffer = self._kernel.buffer(name)
@@ -223,9 +221,7 @@ def _injective(found: Nest) -> bool:
     """Whether no two iterations of the left side's loops write the same element: one loop for each subscript at most."""
     symbols = {r.symbol for r in found.left}
     used = [s for i in found.out for s in i.free_symbols if s in symbols]
-    return len(used) == len(set(used)) == len(symbols) and all(
-        len(i.free_symbols & symbols) <= 1 for i in found.out
-    )
+    return len(used) == len(set(used)) == len(symbols) and all(len(i.free_symbols & symbols) <= 1 for i in found.out)
 
 
 def _extent(r: Range) -> Expr:

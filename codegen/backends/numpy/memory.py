@@ -149,7 +149,9 @@ def _placed(kernel: Arrays, steps: list[Value]) -> dict[int, Value]:
         source = value.operands[-1]
         shape = value.detail[3] if value.operation == "store" else source.value.shape
         fits = source.axes == tuple(range(source.value.rank)) and source.value.shape == shape
-        free = source.value.number in computed and source.value.number not in results and source.value.number not in found
+        free = (
+            source.value.number in computed and source.value.number not in results and source.value.number not in found
+        )
         alike = all(u.operation in _STRIDED for u in users.get(source.value.number, []))
         here = source.value.operation in _PLACED and source.value.region == value.region and not is_host(source.value)
         if fits and free and alike and here and not source.value.boolean and source.value.rank:

@@ -161,9 +161,7 @@ class Scope:
             return self._kept(f"{base}{merged_text(source.shape, groups, self.sizes)}", base, "_merged")
         return self._windowed(base, source.shape, seen, value.shape, "part")
 
-    def _windowed(
-        self, base: str, shape: tuple[Expr, ...], seen: Window, extents: tuple[Expr, ...], word: str
-    ) -> str:
+    def _windowed(self, base: str, shape: tuple[Expr, ...], seen: Window, extents: tuple[Expr, ...], word: str) -> str:
         """A window of an array: a slice where that says it, else by counting elements."""
         symbols = {s for e in seen.start for s in e.free_symbols if isinstance(s, sp.Dummy)}
         for symbol in symbols:

@@ -80,7 +80,9 @@ def forms(operand: Operand, symbols: Sequence[Symbol]) -> tuple[Expr, ...]:
     if seen is None:
         return tuple(symbols[a] for a in operand.axes)
     return tuple(
-        sp.expand(start + sp.Add(*(step[a] * symbols[axis] for step, axis in zip(seen.steps, operand.axes, strict=True))))
+        sp.expand(
+            start + sp.Add(*(step[a] * symbols[axis] for step, axis in zip(seen.steps, operand.axes, strict=True)))
+        )
         for a, start in enumerate(seen.start)
     )
 
