@@ -168,7 +168,7 @@ class Grower:
         """A formula of no depth."""
         raise NotImplementedError
 
-    def special(self, depth: int) -> Value | None:
+    def special(self, depth: int) -> Value | None:  # noqa: ARG002
         """A formula that only some growers know; None for one of the ordinary kinds."""
         return None
 

@@ -401,7 +401,7 @@ class _Builder:
             self._define(self._name(), again, over(template, [z], min(total.low, -1), max(total.high, 3)))
 
     def _window(self) -> None:
-        """A stencil whose range the parser infers: y[p] = Σ_q h[q] · x[s·p + d·q + c], pooling, or a guard for padding."""
+        """A stencil whose range the parser infers: y[p] = Σ_q h[q] · x[s·p + d·q + c], pooling, or padding."""
         source = self.pick([t for t in self.readable if t.shape] or [self.readable[0]])
         if not source.shape:
             self._general()
@@ -535,7 +535,7 @@ class _Builder:
         self.state([time, *fresh])
         left = place(f"{t} + 1" if kind == "shifted" else t, names)
         if kind == "mutual":
-            self._mutual(name, place, value, scope, left)
+            self._mutual(name, value, scope, left)
         else:
             self.lines.append(Line(name, left, value.node))
         self.defined[name] = True
@@ -549,7 +549,7 @@ class _Builder:
             reads = squashed(self.rng, reads, 1.0)
         return over(kind, [reads, drive], -1, 1)
 
-    def _mutual(self, name: str, place, value: Value, scope: Sequence[_Index], left: tuple[str, ...]) -> None:
+    def _mutual(self, name: str, value: Value, scope: Sequence[_Index], left: tuple[str, ...]) -> None:
         """The step in two equations: a tensor without a base case, which reads earlier elements, and one of it."""
         other = next(n for n in DEFINED if n not in self.defined and n != name)
         self.lines.append(Line(other, left, value.node))

@@ -89,14 +89,15 @@ def with_sizes_inlined(kernel: Kernel) -> Kernel:
                 return body
             body = body.xreplace({c: functions[c.name].apply(c) for c in calls})
 
+    def opened(statement: Statement) -> Statement:
+        if isinstance(statement, (Map, Reduce, Scatter)):
+            return replace(statement, body=inline(statement.body))
+        return statement
+
     def visit(statement: Statement | Scan) -> Statement | Scan:
         if isinstance(statement, Scan):
-            return replace(statement, statements=tuple(visit(s) for s in statement.statements))
-        return (
-            replace(statement, body=inline(statement.body))
-            if isinstance(statement, (Map, Reduce, Scatter))
-            else statement
-        )
+            return replace(statement, statements=tuple(opened(s) for s in statement.statements))
+        return opened(statement)
 
     if not any(sized(f) for f in kernel.functions):
         return kernel

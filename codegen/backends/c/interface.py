@@ -1,7 +1,8 @@
 """The C surface of a program: structs, and each entry point's parameters in order.
 
 Whoever calls the compiled code (a loader, the header, the test program) reads the order from here.
-Gradients and their products (`hvp`, `gauss_newton`) share a struct, as they share their shapes. One number (shape ()) is always a `double`; arrays have the program's dtype.
+Gradients and their products (`hvp`, `gauss_newton`) share a struct, as they share their shapes. One
+number (shape ()) is always a `double`; arrays have the program's dtype.
 """
 
 from __future__ import annotations

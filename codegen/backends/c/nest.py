@@ -22,12 +22,15 @@ from . import sizes
 __all__ = ["Limit", "Loop", "Nest", "Prover", "nest"]
 
 
+_ONE = Integer(1)
+
+
 @dataclass(frozen=True)
 class Limit:
     """One bound of an index: divisor·index >= edge (a lower one) or <= edge (an upper one), divisor > 0."""
 
     edge: Expr
-    divisor: Expr = Integer(1)
+    divisor: Expr = _ONE
 
 
 @dataclass(frozen=True)
@@ -116,22 +119,22 @@ def nest(
             before.setdefault(condition)
             continue
         factor = coefficient(condition, order[inner])
-        rest = sp.expand(condition - factor * order[inner]) if factor is not None else None
-        if rest is None or not (factor.is_positive or factor.is_negative):
+        if factor is None or not (factor.is_positive or factor.is_negative):
             raise LoweringError(f"{condition} >= 0 bounds {order[inner]} on no side")
+        rest = sp.expand(condition - factor * order[inner])
         (lowers if factor.is_positive else uppers)[inner].append(
             Limit(-rest, factor) if factor.is_positive else Limit(rest, -factor)
         )
     conditions = tuple(c for c in before if not prover.nonnegative(c))
     loops = []
     for symbol, below, above in zip(order, lowers, uppers, strict=True):
-        loop = _loop(symbol, below, above, prover, set(order))
+        loop = _loop(symbol, below, above, prover)
         loops.append(loop)
         prover = prover.within(loop)
     return Nest(tuple(loops), conditions)
 
 
-def _loop(symbol: Symbol, below: Sequence[Limit], above: Sequence[Limit], prover: Prover, own: set[Symbol]) -> Loop:
+def _loop(symbol: Symbol, below: Sequence[Limit], above: Sequence[Limit], prover: Prover) -> Loop:
     def lower_implies(u: Limit, v: Limit) -> bool:
         slack = u.divisor - 1 if v.divisor == 1 else 0
         return prover.nonnegative(v.divisor * u.edge - u.divisor * v.edge + slack)

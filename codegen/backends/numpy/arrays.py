@@ -218,7 +218,7 @@ def _everything(buffer: Buffer) -> tuple[Window, tuple[Expr, ...]]:
 
 
 def _injective(found: Nest) -> bool:
-    """Whether no two iterations of the left side's loops write the same element: one loop for each subscript at most."""
+    """Whether no two iterations of the left side's loops write the same element: at most one loop a subscript."""
     symbols = {r.symbol for r in found.left}
     used = [s for i in found.out for s in i.free_symbols if s in symbols]
     return len(used) == len(set(used)) == len(symbols) and all(len(i.free_symbols & symbols) <= 1 for i in found.out)

@@ -242,7 +242,7 @@ def _summary(kernel: Kernel, program: Program) -> str:
         "cost": "cost_avg, the mean over the batch of the cost of one sample.",
         "gradients": f"cost_avg and its gradients with respect to {wrt}, in one pass.",
         "vjp": f"The vector-Jacobian product: gradients with respect to {wrt} of what the cotangents weigh.",
-        "jvp": f"The Jacobian-vector product: tangents of {', '.join(program.outputs)} in the direction of the tangents.",
+        "jvp": f"The Jacobian-vector product: tangents of {', '.join(program.outputs)} in the given direction.",
         "hvp": f"The product of cost_avg's Hessian with respect to {wrt} with the tangents.",
         "gauss_newton": f"The product of cost_avg's Gauss-Newton matrix with respect to {wrt} with the tangents.",
     }[kernel.entry]

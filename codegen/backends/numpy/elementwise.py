@@ -333,7 +333,7 @@ def _as_clamp(e: Where) -> tuple[str, Expr, Expr] | None:
     condition = e.condition
     if not isinstance(condition, (sp.Lt, sp.Le, sp.Gt, sp.Ge)):
         return None
-    small, large = condition.args if isinstance(condition, (sp.Lt, sp.Le)) else reversed(condition.args)
+    small, large = condition.args if isinstance(condition, (sp.Lt, sp.Le)) else condition.args[::-1]
     if large.is_number == small.is_number:
         return None
     variable, bound = (small, large) if large.is_number else (large, small)
@@ -346,4 +346,5 @@ def _whole(condition: Boolean) -> bool:
     """Whether the condition compares whole numbers, made of indices and sizes, alone."""
     if isinstance(condition, (sp.And, sp.Or, sp.Not)):
         return all(_whole(a) for a in condition.args)
-    return isinstance(condition, tuple(_COMPARISONS)) and all(a.is_integer for a in condition.args)
+    sides: tuple[Expr, ...] = condition.args
+    return condition.func in _COMPARISONS and all(a.is_integer for a in sides)

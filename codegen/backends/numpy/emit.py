@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 from dataclasses import dataclass
+from typing import cast
 
 import sympy as sp
 from sympy import Expr, Symbol
@@ -27,6 +28,9 @@ from .slices import condition_text, places_text
 from .values import Operand, Value
 
 __all__ = ["KernelText", "kernel_text"]
+
+_Places = tuple[tuple[Expr, ...], tuple[tuple[Expr, ...], ...], tuple[Expr, ...]]
+"""Where a scatter writes: start, steps and shape of the view."""
 
 _WIDTH = 104
 
@@ -246,17 +250,17 @@ class _Emitter:
 
     def _added(self, value: Value) -> str:
         """Every element of the source added to the element of the cell that its indices lead to."""
-        _, start, steps, shape = value.detail[:4]
-        source, rank = value.operands[-1], len(shape)  # type: ignore[arg-type]
+        start, steps, shape = cast("_Places", value.detail[1:4])
+        source, rank = value.operands[-1], len(shape)
         labels = self._arrays.labels.get(value.number, ())
-        names = [self._scope.counting(labels[m], shape[m], rank - 1 - m) for m in range(rank)]  # type: ignore[index]
+        names = [self._scope.counting(labels[m], shape[m], rank - 1 - m) for m in range(rank)]
         places = []
         for a, length in enumerate(value.shape):
-            along = [step[a] for step in steps]  # type: ignore[attr-defined]
-            high = sp.expand(start[a] + sp.Add(*(k * (e - 1) for k, e in zip(along, shape, strict=True))))  # type: ignore[index, arg-type]
+            along = [step[a] for step in steps]
+            high = sp.expand(start[a] + sp.Add(*(k * (e - 1) for k, e in zip(along, shape, strict=True))))
             inside = nonnegative(length - 1 - high, {}) and all(nonnegative(k, {}) for k in along)
-            inside = inside and nonnegative(start[a], {})  # type: ignore[index]
-            places.append(places_text(start[a], along, self._sizes, names, None if inside else length))  # type: ignore[index]
+            inside = inside and nonnegative(start[a], {})
+            places.append(places_text(start[a], along, self._sizes, names, None if inside else length))
         where = self._scope.prepared(f"({', '.join(places)},)", "places")
         return f"np.add.at({self._scope.name(value)}, {where}, {self._operand(source, rank)})"
 

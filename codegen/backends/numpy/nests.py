@@ -80,7 +80,10 @@ def nest(statement: Statement, outer: Sequence[Range] = ()) -> Nest:
 
 
 def _plain(statement: Statement) -> Nest:
-    kind, reduced, guards = "map", (), ()
+    kind = "map"
+    reduced: tuple[Range, ...] = ()
+    guards: tuple[Expr, ...] = ()
+    factors: tuple[Expr, ...]
     if isinstance(statement, Contract):
         kind, reduced, factors = "sum", statement.reduced, (statement.left, statement.right)
     elif isinstance(statement, Reduce):
@@ -276,7 +279,10 @@ def _unit(current: Nest, r: Range, guard: Expr, other: Expr, width: Expr) -> Nes
 
 def _strided(current: Nest, r: Range, guard: Expr, width: Expr, known: Bounds) -> Nest | None:
     """i + c = a·m + q and p = m - d, where guard = i - a·p + c."""
-    stride = -coefficient(guard, r.symbol)
+    factor = coefficient(guard, r.symbol)
+    if factor is None:
+        return None
+    stride = -factor
     rest = sp.expand(guard + stride * r.symbol)
     merged = {m.symbol for m in current.merges} | {s for m in current.merges for s in (m.outer, m.inner)}
     taken = [s for s in current.kept if s.symbol in rest.free_symbols]

@@ -69,7 +69,8 @@ class Scope:
             wanted = symbol.name if symbol.name not in taken else symbol.name.lower()
             other = next((n for s, n in self.sizes.items() if isinstance(s, sp.Dummy) and n == wanted), None)
             self.sizes[symbol] = other or self._names.claim(wanted)
-        return self.sizes[symbol]
+        name: str = self.sizes[symbol]
+        return name
 
     def taken(self) -> list[tuple[str, bool]]:
         """Lines that the next line of the step needs before it, and whether they depend on a loop's index."""

@@ -117,7 +117,7 @@ class _Reduction:
         return self._outside(outer, total)
 
     def _selected(self, inside: list[Operand], guard: Expr, axes: set[int]) -> list[Operand]:
-        """The factors, one of which is 0 where the guard does not hold: the smallest that has its axes, or a new one."""
+        """The factors, one of which is 0 where the guard fails: the smallest that has its axes, or a new one."""
         covering = sorted((m for m, o in enumerate(inside) if axes <= set(o.axes)), key=lambda m: len(inside[m].axes))
         if not covering:
             mask = self._elementwise.holds(sp.Ge(guard, 0))

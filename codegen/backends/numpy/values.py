@@ -21,7 +21,7 @@ __all__ = ["Graph", "Operand", "Region", "Value"]
 
 @dataclass(frozen=True)
 class Region:
-    """Where values are computed: in the kernel's statement `top`, a loop over `symbol` or none, where all of `when` are >= 0."""
+    """Where values are computed: in the statement `top`, a loop over `symbol` or none, where all of `when` are >= 0."""
 
     top: int
     symbol: Dummy | None
@@ -155,7 +155,7 @@ class Graph:
         return found
 
     def _enclosed(self, operands: tuple[Operand, ...], detail: object) -> bool:
-        """Whether a value belongs to the region at work: it depends on the loop, or there is no loop but a condition."""
+        """Whether a value belongs to the region at work: it depends on the loop, or there is a condition alone."""
         if self.region is None:
             return False
         symbol = self.region.symbol

@@ -51,7 +51,7 @@ class Loops:
 
 @dataclass(frozen=True)
 class Window:
-    """The detail of a view: element `start[a]` of each axis a of the array, and `steps[m][a]` further for each axis m."""
+    """The detail of a view: element `start[a]` of each axis a of the array, `steps[m][a]` further for each axis m."""
 
     start: tuple[Expr, ...]
     steps: tuple[tuple[Expr, ...], ...]
@@ -135,7 +135,7 @@ def _window(
     identity = all(tuple(Integer(a == m) for a in range(base.rank)) == s for m, s in enumerate(steps))
     if identity and shape == base.shape and not any(start):
         return Operand(base, axes)
-    value = graph.value("view", (base.whole,), shape, Window(start, tuple(steps)).detail)  # type: ignore[arg-type]
+    value = graph.value("view", (base.whole,), shape, Window(start, tuple(steps)).detail)
     return Operand(value, axes)
 
 
@@ -234,7 +234,7 @@ def _through(
 
 
 def merged(graph: Graph, value: Value, groups: Iterable[tuple[int, Expr, Expr, Expr]]) -> Value:
-    """Axes m and m + 1 read as one, for each group (m, stride, start, extent); the value has to be an array of its own."""
+    """Axes m and m + 1 read as one, for each group (m, stride, start, extent), in an array of the value's own."""
     pairs: Mapping[int, tuple[Expr, Expr, Expr]] = {m: rest for m, *rest in groups}  # type: ignore[misc]
     shape: list[Expr] = []
     skip = False
