@@ -24,8 +24,7 @@ FORMULAS = [
     sum(a * b * (1 - c**2) / (1 + d**2) for a, b, c, d in zip(MANY, MANY[1:], MANY[2:], MANY[3:], strict=False)),
     sum((a + U) / (1 + E(-a * b)) ** 2 for a, b in pairwise(MANY)) * (X + V) ** 3,
     # a common denominator of very many terms
-    sp.Mul(*(1 / (a**2 + 1 + b) ** 2 for a, b in pairwise(MANY[:10])))
-    + sum(MANY[:9]) ** 5 / (1 + U),
+    sp.Mul(*(1 / (a**2 + 1 + b) ** 2 for a, b in pairwise(MANY[:10]))) + sum(MANY[:9]) ** 5 / (1 + U),
 ]
 
 
