@@ -21,7 +21,7 @@ from sympy import Symbol
 from chainrule.symbolic.system import COST, System
 
 from .differences import OFFSETS, STEP, Direction, Oracle, Slopes, directions, five_point_rule
-from .points import Point, choose_sizes, cotangent_name, draw, objective, per_sample
+from .points import Point, choose_sizes, cotangent_name, draw, needed, objective, per_sample
 
 __all__ = ["Report", "Row", "check"]
 
@@ -231,7 +231,7 @@ class _Comparison:
                 self._compare(name, "own cost", few, got, self._own_cost(name, few, inputs), allowed)
 
     def _cast(self, values: NDArray[Any]) -> NDArray[Any]:
-        return np.ascontiguousarray(values, dtype=self.kernels.dtype)
+        return np.array(values, dtype=self.kernels.dtype, order="C")
 
     def _gradients(self, kernels: Any, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float64]]:
         """The gradients of `wrt`, as float64; the cost that comes with them is compared."""
@@ -257,8 +257,8 @@ class _Comparison:
         names = [n for n in self.system.outputs if n != COST]
         if not names:
             return
-        needed = _needed(self.system, names)
-        found = self.kernels.forward(**{n: v for n, v in inputs.items() if n in needed})
+        read = needed(self.system, names)
+        found = self.kernels.forward(**{n: v for n, v in inputs.items() if n in read})
         batched = per_sample(self.system)
         for name in names:
             truth = self.oracle.values[name]
@@ -305,12 +305,3 @@ def _products(gradient: NDArray[np.float64], along: Sequence[Direction]) -> NDAr
     """The gradient's slope along each direction."""
     one = [gradient[d.position] * d.length if d.position is not None else np.sum(gradient * d.array) for d in along]
     return np.array(one)
-
-
-def _needed(system: System, names: Sequence[str]) -> set[str]:
-    """Every tensor that the named ones are made of, themselves included."""
-    needed = set(names)
-    for equation in reversed(system.equations):
-        if equation.name in needed:
-            needed.update(equation.reads())
-    return needed

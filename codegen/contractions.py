@@ -29,7 +29,6 @@ class Group:
         only = self.factors[0]
         return only if len(self.factors) == 1 and isinstance(only, Access) else None
 
-
     @property
     def windowed(self) -> bool:
         """Whether a subscript in the group adds up several of its indices."""

@@ -20,7 +20,7 @@ from chainrule.symbolic.system import COST, System
 from .error_scale import Bounded, Number
 from .number_systems import Float, Precise
 from .oracle import Evaluator
-from .points import Array, Point, lanes_of
+from .points import Array, Point, lanes_of, reached
 
 __all__ = ["DIGITS", "OFFSETS", "STEP", "Direction", "Oracle", "Slopes", "directions", "five_point_rule"]
 
@@ -113,8 +113,8 @@ class Oracle:
         def run(chunk: Sequence[Direction]) -> tuple[Array, Array]:
             moved = lanes_of(np.stack([d.array for d in chunk], axis=-1), name in self._data)
             lanes = len(chunk) * self.point.batch
-            reached = self._reached(name)
-            known = {n: v for n, v in self.values.items() if n not in self.point.values and n not in reached}
+            moving = reached(self._system, {name})
+            known = {n: v for n, v in self.values.items() if n not in self.point.values and n not in moving}
             inputs = {n: Number(*(np.tile(part, len(chunk)) for part in v)) for n, v in known.items()}
             for n, v in self.point.values.items():
                 tangent = self._spread(moved, len(chunk), 1) if n == name else None
@@ -167,10 +167,10 @@ class Oracle:
         """The cost, of shape (directions, steps), with the tensor moved along each direction by each step."""
         count = len(along) * len(steps)
         start = self._start(evaluator, convert)
-        reached = self._reached(name)
+        moving = reached(self._system, {name})
         inputs = {}
         for n, v in start.items():
-            if n not in reached:
+            if n not in moving:
                 inputs[n] = np.tile(v, count) if v.shape[-1] > 1 else v
         stack = convert(np.stack([d.array for d in along]))
         value = self.point.values[name]
@@ -187,14 +187,6 @@ class Oracle:
             lanes = {n: lanes_of(convert(v), n in self._data) for n, v in self.point.values.items()}
             self._starts[evaluator] = dict(evaluator.run(lanes, self.point.batch))
         return self._starts[evaluator]
-
-    def _reached(self, name: str) -> set[str]:
-        """The tensor itself and all that is made of it: what has to be evaluated again when it moves."""
-        reached = {name}
-        for equation in self._system.equations:
-            if reached.intersection(equation.reads()):
-                reached.add(equation.name)
-        return reached
 
     def _over_batch(self, lanes: Any, groups: int) -> Any:
         summed = lanes.reshape(groups, self.point.batch).sum(axis=1)

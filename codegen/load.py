@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from chainrule.symbolic.errors import BuildError, ShapeError
 
+from .backends import TARGETS, backend
 from .build import find_compiler, shared_object
 from .cache import cached, warn_once
 from .entries import ENTRIES, PRODUCTS
@@ -28,11 +29,13 @@ from .manifest import Manifest, read_manifest
 if TYPE_CHECKING:
     from chainrule.symbolic.system import System
 
-__all__ = ["MODULE", "TARGETS", "Kernels", "built", "check_request", "kernels_from_texts", "load"]
+__all__ = ["CALLABLE", "MODULE", "Kernels", "built", "check_callable", "check_request", "kernels_from_texts", "load"]
 
-TARGETS = ("c", "numpy")
 MODULE = "__init__.py"
 """The NumPy kernels; they also are the calling layer of the other targets."""
+_SOURCES = {"numpy": (MODULE,), "c": ("{name}.c", "{name}.h")}
+CALLABLE = _SOURCES.keys()
+"""The targets whose files are called from Python: what each needs beside the calling layer, and `_attach`, say how."""
 _LOADING = threading.RLock()
 
 
@@ -98,12 +101,13 @@ def load(folder: str | os.PathLike[str], target: str = "c", *, threads: int = 1)
     kernels take the place of the C ones, with one warning.
     """
     check_request(target, threads)
+    check_callable(target)
     path = Path(folder)
     if not path.is_dir():
         raise BuildError(f"{path} is not a folder: expected one that generate has written, such as out/NAME")
     manifest = read_manifest(path)
     texts = {}
-    for file in {"numpy": [MODULE], "c": [f"{manifest.name}.c", f"{manifest.name}.h"]}[target]:
+    for file in (pattern.format(name=manifest.name) for pattern in _SOURCES[target]):
         if file not in manifest.files:
             raise BuildError(f"{path} was generated without {file}: generate it again with --target numpy,c")
         texts[file] = _checked(path / file, manifest.files[file])
@@ -151,18 +155,22 @@ def check_request(target: str, threads: int) -> None:
         raise BuildError(f"threads={threads!r}: kernels run on one thread; expected 1")
 
 
+def check_callable(target: str) -> None:
+    """Raise BuildError for a target whose files are not called from Python."""
+    if target not in CALLABLE:
+        raise BuildError(f"{target} kernels are not called from Python: expected one of {', '.join(CALLABLE)}")
+
+
 def _calling_layer(manifest: Manifest) -> str:
     """The NumPy module of a folder that was generated for C alone, from its formulas."""
     from chainrule.symbolic.language import parse
 
-    from .pipeline import render
+    from .lower import lower
 
-    system = parse(manifest.formulas)
     products = tuple(e for e in manifest.entries if e in PRODUCTS)
-    sources = render(
-        system, name=manifest.name, targets=("numpy",), dtype=manifest.dtype, wrt=manifest.wrt, products=products
-    )
-    return sources.texts["numpy"][MODULE]
+    system = parse(manifest.formulas)
+    program = lower(system, name=manifest.name, dtype=manifest.dtype, wrt=manifest.wrt, products=products)
+    return backend("numpy").render(program)[MODULE]
 
 
 def _checked(path: Path, digest: str) -> str:

@@ -1,17 +1,13 @@
 """From a System to a Program: batch axis, gradient, algebra, stable forms, then loop nests.
 
-    System ─ with_samples ─ derive ─ simplified ─ merged_sums ─ stable ─► System ─ kernel by kernel ─► Program
+System ─ with_samples ─ derive ─ simplified ─ merged_sums ─ stable ─► System ─ kernel by kernel ─► Program
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import sympy as sp
-from sympy import Dummy
-
 from chainrule.symbolic.derive import derive
-from chainrule.symbolic.errors import LoweringError
 from chainrule.symbolic.samples import with_samples
 from chainrule.symbolic.simplify import merged_sums, simplified
 from chainrule.symbolic.stable import stable
@@ -19,7 +15,7 @@ from chainrule.symbolic.system import COST, Role, System, Tensor
 from chainrule.symbolic.tangents import gauss_newton_product, hessian_product, tangent
 
 from .entries import PRODUCTS
-from .ir import DTYPES, Argument, Kernel, Kind, Program, Scan, Scatter, Statement, check_kernel
+from .ir import DTYPES, Argument, Kernel, Kind, Program, check_kernel
 from .loops import Lowering
 from .passes import assign_slots
 
@@ -106,20 +102,4 @@ def _arguments(system: System, ready: System) -> Iterable[Argument]:
 def _kernel(entry: str, system: System, results: Sequence[str]) -> Kernel:
     kernel = assign_slots(Lowering(system, tuple(results)).run(entry))
     check_kernel(kernel)
-    for statement in kernel.statements:
-        _refuse(statement)
     return kernel
-
-
-def _refuse(statement: Statement | Scan) -> None:
-    """A LoweringError for what no backend writes yet."""
-    if isinstance(statement, Scan | Scatter):
-        raise LoweringError(f"{statement!r}: recurrences and scatters have no kernel form yet")
-    plain = all(isinstance(i, Dummy | sp.Integer) for a in statement.reads() for i in a.indices)
-    indices = {v for v in getattr(statement, "body", sp.Integer(0)).free_symbols if isinstance(v, Dummy)}
-    inside = {v for a in statement.reads() for v in a.free_symbols}
-    if not plain or not statement.whole or getattr(statement, "guards", None) or indices - inside:
-        raise LoweringError(
-            f"{statement.equation.target}: shifted subscripts, conditions on indices and partial ranges have no "
-            "kernel form yet"
-        )

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,18 @@ from sympy import Expr, Symbol
 from sympy.logic.boolalg import And, Boolean, Not, Or
 
 from chainrule.symbolic.errors import ChainruleError
-from chainrule.symbolic.expressions import Access, Call, Delta, Maximum, Minimum, Range, Reduction, Where, walk
+from chainrule.symbolic.expressions import (
+    Access,
+    Call,
+    Delta,
+    Maximum,
+    Minimum,
+    Range,
+    Reduction,
+    Where,
+    accesses,
+    walk,
+)
 from chainrule.symbolic.primitives import Sigmoid, Softplus, expm1, log1p
 from chainrule.symbolic.system import Equation, Role, System
 
@@ -35,10 +45,6 @@ __all__ = ["Evaluator", "OracleError", "evaluate"]
 
 class OracleError(ChainruleError):
     """A System that the oracle cannot evaluate: says which equation and why."""
-
-
-class _NotReadyError(Exception):
-    """A recurrence was walked in an order in which an element is read before it is defined."""
 
 
 FUNCTIONS: dict[type, str] = {
@@ -85,6 +91,7 @@ class Evaluator:
         self.points = 0
         outermost = _Scope({}, 0, np.array([True]), {})
         self.shapes = {t.name: tuple(int(self._integer(d, outermost)) for d in t.shape) for t in system.tensors}
+        self._groups = system.recurrences()
         self._memo: dict[Any, Any] = {}
         self._arrays: dict[str, Value] = {}
         self._ready: dict[str, NDArray[np.bool_]] = {}
@@ -105,39 +112,84 @@ class Evaluator:
                 self._arrays[tensor.name] = self.numbers.empty((*self.shapes[tensor.name], lanes))
                 self._ready[tensor.name] = np.zeros(self.shapes[tensor.name], dtype=bool)
         with np.errstate(all="ignore"):
+            done = set(values)
             for equation in self.system.equations:
-                if equation.name not in values:
-                    self._equation(equation)
+                if equation.name in self._groups:
+                    if equation.name not in done:
+                        group = self._groups[equation.name]
+                        done.update(group)
+                        self._recurrence([e for e in self.system.equations if e.name in group])
+                elif equation.name not in done:
+                    self._assign(equation, self._grid(equation))
         return self._arrays
 
     # --- equations ---------------------------------------------------------------------------
 
-    def _equation(self, equation: Equation) -> None:
-        if equation.name not in equation.reads():
-            self._assign(equation, {})
-            return
-        for order in self._orders(equation):
-            try:
-                for fixed in order:
-                    self._assign(equation, fixed)
-            except _NotReadyError:
-                self._ready[equation.name][...] &= self._before
-                continue
-            return
-        raise OracleError(f"{equation.name}: no order of evaluation defines each element before it is read")
+    def _recurrence(self, equations: Sequence[Equation]) -> None:
+        """Front by front: of the elements that are missing, those whose reads are known, until none is missing."""
+        group = {e.name for e in equations}
+        missing = [(e, self._listed(self._grid(e))) for e in equations]
+        while missing:
+            rest, defined = [], False
+            for equation, points in missing:
+                blocked = np.broadcast_to(self._blocked(equation.value, points, group), points.active.shape[:-1])
+                if not blocked.all():
+                    self._assign(equation, self._listed(points, ~blocked))
+                    defined = True
+                if blocked.any():
+                    rest.append((equation, self._listed(points, blocked)))
+            if rest and not defined:
+                names = ", ".join(sorted(group))
+                raise OracleError(f"{names}: no order of evaluation defines each element before it is read")
+            missing = rest
 
-    def _orders(self, equation: Equation) -> list[list[dict[Expr, int]]]:
-        """Ways to walk a recurrence: along one index upwards or downwards, then element by element."""
-        self._before = self._ready[equation.name].copy()
-        bounds = {r.symbol: self._bounds(r, _Scope({}, 0, np.array([True]), {})) for r in equation.ranges}
-        spans = {s: range(int(lower), int(upper) + 1) for s, (lower, upper) in bounds.items()}
-        single = [[{s: v} for v in way] for s, span in spans.items() for way in (span, reversed(span))]
-        return [*single, [dict(zip(spans, v, strict=True)) for v in product(*spans.values())]]
+    def _blocked(self, e: Expr, scope: _Scope, group: set[str]) -> NDArray[np.bool_]:
+        """Where, over the grid, the expression reads an element of the group that is still missing."""
+        if isinstance(e, Access):
+            if e.name not in group:
+                return np.array(False)
+            where = [self._integer(i, scope) for i in e.indices]
+            inside = [np.clip(w, 0, extent - 1) for w, extent in zip(where, self.shapes[e.name], strict=True)]
+            return np.asarray(scope.active[..., 0] & ~self._ready[e.name][tuple(inside)])
+        if not any(a.name in group for a in accesses(e)):
+            return np.array(False)
+        if isinstance(e, Reduction):
+            inner = self._bound(e, scope)
+            found = np.broadcast_to(self._blocked(e.body, inner, group), inner.active.shape[:-1])
+            return np.asarray(found.any(axis=tuple(range(len(e.ranges)))))
+        scopes = [scope] * len(e.args)
+        if isinstance(e, Where):
+            may = [self._may(e.condition, scope, outcome)[..., None] for outcome in (True, False)]
+            scopes[1:] = [replace(scope, active=scope.active & m) for m in may]
+        parts = [self._blocked(a, s, group) for a, s in zip(e.args, scopes, strict=True)]
+        return np.asarray(reduce(np.logical_or, parts))
 
-    def _assign(self, equation: Equation, fixed: Mapping[Expr, int]) -> None:
+    def _may(self, condition: Boolean, scope: _Scope, outcome: bool) -> NDArray[np.bool_]:
+        """Where the condition may come out so, as far as indices and sizes tell."""
+        if isinstance(condition, Not):
+            return self._may(condition.args[0], scope, not outcome)
+        if isinstance(condition, (And, Or)):
+            both = np.logical_and if isinstance(condition, And) == outcome else np.logical_or
+            return np.asarray(reduce(both, [self._may(c, scope, outcome) for c in condition.args]))
+        if all(_subscripts_only(side) for side in condition.args):
+            return np.asarray(self._condition(condition, scope)[..., 0] == outcome)
+        return np.array(True)
+
+    def _grid(self, equation: Equation) -> _Scope:
+        """The scope of an equation's right side: one axis for each index of the left."""
         scope = _Scope({}, 0, np.array([True]), {})
         for r in reversed(equation.ranges):
-            scope = self._bind(r, scope, fixed.get(r.symbol))
+            scope = self._bind(r, scope)
+        return scope
+
+    def _listed(self, scope: _Scope, chosen: NDArray[Any] | None = None) -> _Scope:
+        """The live points of a scope (those that are `chosen`) as a list: one axis for all indices together."""
+        live = scope.active[..., 0] if chosen is None else chosen
+        indices = {s: np.broadcast_to(v, live.shape)[live] for s, v in scope.indices.items()}
+        return _Scope(indices, 1, np.ones((int(live.sum()), 1), dtype=bool), {})
+
+    def _assign(self, equation: Equation, scope: _Scope) -> None:
+        """The equation's value at the live points of the scope."""
         self._read = []
         value = self._value(equation.value, scope)
         if self._is_transcendental_map(equation.value):
@@ -156,16 +208,10 @@ class Evaluator:
         functions = (Call, *FUNCTIONS, *TEXTBOOK)
         return any(isinstance(n, functions) for n in nodes) and not any(isinstance(n, Reduction) for n in nodes)
 
-    def _bounds(self, r: Range, scope: _Scope) -> tuple[Integers, Integers]:
-        return self._integer(r.lower, scope), self._integer(r.upper, scope)
-
-    def _bind(self, r: Range, scope: _Scope, fixed: int | None = None) -> _Scope:
+    def _bind(self, r: Range, scope: _Scope) -> _Scope:
         """The scope with one more index, on a new axis before the others."""
-        lower, upper = self._bounds(r, scope)
-        if fixed is not None:
-            span = np.array([fixed])
-        else:
-            span = np.arange(lower.min(), upper.max() + 1) if lower.size and upper.size else np.arange(0)
+        lower, upper = self._integer(r.lower, scope), self._integer(r.upper, scope)
+        span = np.arange(lower.min(), upper.max() + 1) if lower.size and upper.size else np.arange(0)
         values = span.reshape(-1, *[1] * scope.depth)
         active = scope.active & ((values >= lower) & (values <= upper))[..., None]
         return replace(scope, indices={**scope.indices, r.symbol: values}, depth=scope.depth + 1, active=active)
@@ -277,13 +323,11 @@ class Evaluator:
     def _access(self, e: Access, scope: _Scope) -> Value:
         where = tuple(self._integer(i, scope) for i in e.indices)
         if not where:
-            if not self._ready[e.name]:
-                raise _NotReadyError
             self._read.append(self._arrays[e.name])
             return self._arrays[e.name]
         where = self._check_bounds(e, where, scope)
         if np.any(scope.active & ~self._ready[e.name][where][..., None]):
-            raise _NotReadyError
+            raise OracleError(f"{e} is read at an element that no equation defines")
         found = self.numbers.gather(self._arrays[e.name], where)
         self._read.append(found)
         return found
@@ -315,15 +359,17 @@ class Evaluator:
         return self._value(body, replace(scope, arguments={**scope.arguments, **arguments}))
 
     def _reduction(self, e: Reduction, scope: _Scope) -> Value:
-        inner = scope
+        inner = self._bound(e, scope)
+        self.points += int(np.prod(inner.active.shape))
+        return self.numbers.fold(e.kind, self._value(e.body, inner), inner.active, len(e.ranges))
+
+    def _bound(self, e: Reduction, scope: _Scope) -> _Scope:
+        """The scope of a reduction's body: its indices bound, live where its guards hold."""
         for r in e.ranges:
-            inner = self._bind(r, inner)
-        active = inner.active
+            scope = self._bind(r, scope)
         for guard in e.guards:
-            active = active & (self._integer(guard, inner) >= 0)[..., None]
-        inner = replace(inner, active=active)
-        self.points += int(np.prod(active.shape))
-        return self.numbers.fold(e.kind, self._value(e.body, inner), active, len(e.ranges))
+            scope = replace(scope, active=scope.active & (self._integer(guard, scope) >= 0)[..., None])
+        return scope
 
 
 def evaluate(

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 from chainrule.symbolic.errors import BuildError
 from chainrule.symbolic.format import format_system
 
-from .backends import backend
+from .backends import TARGETS, backend
 from .entries import PRODUCTS
 from .files import MANIFEST, output_name, write_folder
 from .ir import DTYPES, Program
-from .load import MODULE, TARGETS, Kernels, check_request, kernels_from_texts
+from .load import MODULE, Kernels, check_callable, check_request, kernels_from_texts
 from .lower import lower
 from .manifest import manifest_text
 
@@ -98,6 +98,7 @@ def compile(
     what `generate` does, and BuildError where the C does not compile.
     """
     check_request(target, threads)
+    check_callable(target)
     return kernels(render(system, targets=(target,), dtype=dtype, wrt=wrt, products=products), target)
 
 
@@ -105,7 +106,7 @@ def render(
     system: System,
     *,
     name: str | None = None,
-    targets: Sequence[str] = TARGETS,
+    targets: Sequence[str] = ("numpy", "c"),
     dtype: str = "float64",
     wrt: Sequence[str] | None = None,
     products: Sequence[str] = (),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,17 @@ from chainrule.symbolic.system import COST, Equation, Role, System, Tensor
 from .error_scale import Bounded
 from .oracle import Evaluator
 
-__all__ = ["Point", "choose_sizes", "cotangent_name", "draw", "lanes_of", "objective", "per_sample"]
+__all__ = [
+    "Point",
+    "choose_sizes",
+    "cotangent_name",
+    "draw",
+    "lanes_of",
+    "needed",
+    "objective",
+    "per_sample",
+    "reached",
+]
 
 Array = NDArray[np.float64]
 
@@ -40,10 +50,24 @@ def cotangent_name(output: str) -> str:
 
 def per_sample(system: System) -> set[str]:
     """Names of the tensors whose values differ from sample to sample: data, and what reads it."""
-    found = {t.name for t in system.data}
-    for equation in system.equations:
-        if found.intersection(equation.reads()):
-            found.add(equation.name)
+    return reached(system, {t.name for t in system.data})
+
+
+def reached(system: System, names: Iterable[str]) -> set[str]:
+    """The named tensors and all that is made of them."""
+    found, before = set(names), 0
+    while len(found) > before:
+        before = len(found)
+        found.update(e.name for e in system.equations if found.intersection(e.reads()))
+    return found
+
+
+def needed(system: System, names: Iterable[str]) -> set[str]:
+    """The named tensors and all that they are made of."""
+    found, before = set(names), 0
+    while len(found) > before:
+        before = len(found)
+        found.update(*(e.reads() for e in reversed(system.equations) if e.name in found))
     return found
 
 

@@ -130,7 +130,7 @@ class _Parser:
                 raise _error(f"the notation has no {self.text[start]!r}", self.text, start, self.file)
             kind, text, begin = match.lastgroup, match.group(), start
             start = match.end()
-            if text in (r"\mathit", r"\operatorname"):
+            if text in (r"\mathit", r"\mathrm", r"\operatorname"):
                 name = _NAMED.match(self.text, start, end)
                 if name is None:
                     raise _error(f"expected a name in braces after {text}", self.text, start, self.file)

@@ -19,6 +19,12 @@ __all__ = ["RationalForm", "algebraic", "rational_form", "simplest", "with_symbo
 _HYPERBOLIC = (sp.tanh, sp.sinh, sp.cosh, sp.coth)
 _OPAQUE = (Access, Delta, Reduction, Call, Where, Maximum, Minimum, sp.Abs, sp.sign)
 
+_MOST_SYMBOLS = 12
+_MOST_MONOMIALS = 1000
+"""What is larger than either is not put over a common denominator and factored as a whole: that takes seconds."""
+
+_MANY = 10**9
+
 
 @dataclass(frozen=True)
 class RationalForm:
@@ -50,7 +56,11 @@ def with_symbols(expression: Expr, opaque: Callable[[Expr], bool]) -> tuple[Expr
 
 
 def algebraic(expression: Expr) -> Expr:
-    """`cancel` then `factor`, tensors and sums as atoms; the simplest of the forms seen."""
+    """`cancel` then `factor`, tensors and sums as atoms; the simplest of the forms seen.
+
+    A formula too large for that is taken apart: each group of terms that have a denominator or an
+    exponential in common on its own, and the factors of a product.
+    """
     plain, back = with_symbols(
         expression, lambda n: isinstance(n, (*_OPAQUE, sp.Function)) and not isinstance(n, sp.exp)
     )
@@ -62,11 +72,81 @@ def algebraic(expression: Expr) -> Expr:
 @lru_cache(maxsize=4096)
 def _algebraic_forms(plain: Expr) -> tuple[Expr, ...]:
     """Factored, as written, cancelled; as written alone where it is no rational function."""
+    if len(plain.free_symbols) > _MOST_SYMBOLS or max(_monomials(plain)) > _MOST_MONOMIALS:
+        return (_part_by_part(plain), plain)
+    atomic, back = _atomic_exponentials(plain)
     try:
-        cancelled = sp.cancel(plain)
-        return _fewer_signs(sp.factor(cancelled)), plain, cancelled
+        cancelled = sp.cancel(atomic)
+        return _fewer_signs(sp.factor(cancelled)).xreplace(back), plain, cancelled.xreplace(back)
     except sp.PolynomialError:
         return (plain,)
+
+
+def _part_by_part(plain: Expr) -> Expr:
+    """The formula with its parts in their simplest form."""
+    if isinstance(plain, sp.Add):
+        groups = _related(plain.args)
+        parts = plain.args if len(groups) == 1 else tuple(sp.Add(*g) for g in groups)
+        return sp.Add(*(simplest(_algebraic_forms(p)) for p in parts))
+    if isinstance(plain, sp.Mul | sp.Pow):
+        return rebuild(plain, [simplest(_algebraic_forms(a)) if a.free_symbols else a for a in plain.args])
+    return plain
+
+
+def _related(terms: Iterable[Expr]) -> list[list[Expr]]:
+    """The terms in groups, each of all those that a denominator or an exponential connects."""
+    groups: list[tuple[set[Expr], list[Expr]]] = []
+    for term in terms:
+        marks = {n for n in term.atoms(sp.exp, sp.Pow) if isinstance(n, sp.exp) or n.exp.is_negative}
+        marks = {n.args[0] if isinstance(n, sp.Pow) else _without_sign(n.args[0]) for n in marks}
+        met = [g for g in groups if g[0] & marks]
+        groups = [g for g in groups if g not in met]
+        groups.append((marks.union(*(g[0] for g in met)), [t for g in met for t in g[1]] + [term]))
+    return [members for _, members in groups]
+
+
+def _without_sign(argument: Expr) -> Expr:
+    """The argument of an exponential without its number."""
+    return argument.as_coeff_Mul()[1]
+
+
+def _monomials(expression: Expr) -> tuple[int, int]:
+    """How many the numerator and the denominator have over a common one, multiplied out, at most."""
+    if isinstance(expression, sp.Add):
+        top, bottom = 0, 1
+        for n, d in map(_monomials, expression.args):
+            top, bottom = min(top * d + n * bottom, _MANY), min(bottom * d, _MANY)
+        return top, bottom
+    if isinstance(expression, sp.Mul):
+        parts = [_monomials(a) for a in expression.args]
+        return min(math.prod(n for n, _ in parts), _MANY), min(math.prod(d for _, d in parts), _MANY)
+    if isinstance(expression, sp.Pow) and expression.exp.is_Integer:
+        count = abs(int(expression.exp))
+        top, bottom = (min(math.comb(n + count - 1, count), _MANY) for n in _monomials(expression.base))
+        return (top, bottom) if expression.exp.is_positive else (bottom, top)
+    return 1, 1
+
+
+def _atomic_exponentials(plain: Expr) -> tuple[Expr, dict[Expr, Expr]]:
+    """Integer powers of symbols in the place of exponentials, and the way back: exp(2·u - v) is E_u²/E_v.
+
+    Left to themselves, polynomials multiply out what stands in an exponential and take the root that a
+    decimal in it asks for: exp(u + 0.01) in the 100th powers of exp(0.01).
+    """
+    names: dict[Expr, Symbol] = {}
+
+    def visit(node: Expr) -> Expr:
+        if not isinstance(node, sp.exp):
+            return rebuild(node, [visit(a) for a in node.args])
+        factors = []
+        for term in sp.Add.make_args(node.args[0]):
+            count, rest = term.as_coeff_Mul()
+            count, rest = (count, rest) if count.is_Integer and rest != 1 else (sp.Integer(1), term)
+            factors.append(names.setdefault(rest, Symbol(f"_e{len(names)}", positive=True)) ** count)
+        return sp.Mul(*factors)
+
+    atomic = visit(plain)
+    return atomic, {symbol: sp.exp(argument) for argument, symbol in names.items()}
 
 
 def _fewer_signs(product: Expr) -> Expr:

@@ -7,13 +7,12 @@ import keyword
 import re
 from collections.abc import Iterable
 
-__all__ = ["MATHEMATICAL_WORDS", "REDUCTIONS", "STATEMENT_WORDS", "closest", "name_problem"]
+from .reductions import REDUCTIONS
+
+__all__ = ["MATHEMATICAL_WORDS", "STATEMENT_WORDS", "closest", "name_problem"]
 
 STATEMENT_WORDS = ("data", "parameter", "index", "output")
 """Words that start a statement."""
-
-REDUCTIONS = ("sum", "mean", "max", "min", "prod", "logsumexp")
-"""Words that reduce over indices, written `sum[k](…)`."""
 
 _WORDS = "exp log sqrt sin cos tan asin acos atan sinh cosh tanh erf erfc abs sign log1p expm1 pi where softmax"
 MATHEMATICAL_WORDS = tuple(_WORDS.split())

@@ -7,7 +7,12 @@ derivative and every oracle use; how it is computed without overflow is the back
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import mpmath
 import sympy as sp
+from mpmath.libmp import prec_to_dps
 from sympy import Expr
 from sympy.codegen.cfunctions import expm1, log1p
 
@@ -25,6 +30,9 @@ class Sigmoid(sp.Function):
         (z,) = self.args
         return Sigmoid(z) * Sigmoid(-z)
 
+    def _eval_evalf(self, prec: int) -> Expr | None:
+        return _evaluated(lambda z: 1 / (1 + mpmath.exp(-z)), self.args[0], prec)
+
     def _sympystr(self, printer: object) -> str:
         return f"sigmoid({self.args[0]})"
 
@@ -39,8 +47,20 @@ class Softplus(sp.Function):
     def fdiff(self, argindex: int = 1) -> Expr:
         return Sigmoid(self.args[0])
 
+    def _eval_evalf(self, prec: int) -> Expr | None:
+        return _evaluated(lambda z: mpmath.log1p(mpmath.exp(z)), self.args[0], prec)
+
     def _sympystr(self, printer: object) -> str:
         return f"softplus({self.args[0]})"
+
+
+def _evaluated(function: Callable[[Any], Any], argument: Expr, prec: int) -> Expr | None:
+    """The function's value to `prec` bits; None where the argument is no number, as SymPy asks."""
+    if not argument.is_number:
+        return None
+    digits = prec_to_dps(prec) + 10
+    with mpmath.workdps(digits):
+        return sp.Float(function(mpmath.mpf(sp.N(argument, digits))), digits)
 
 
 def textbook(expression: Expr) -> Expr:

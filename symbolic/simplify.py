@@ -16,6 +16,7 @@ from functools import lru_cache
 import sympy as sp
 from sympy import Dummy, Expr, Integer, Symbol
 
+from .affine import nonnegative
 from .exponentials import RationalForm, algebraic, rational_form
 from .expressions import Access, Call, Range, Reduction, Where, accesses, freshen, rebuild, walk
 from .fold import Known, fold, known_results
@@ -69,8 +70,8 @@ def simplified(system: System) -> System:
                 equations.setdefault(name, []).append(pending.pop(name))
         value = _inlined(equation.value, pending)
         equation = replace(equation, value=_best_form(value, equation.ranges, system, known, inverse))
-        once = readers.get(equation.name) == 1 and equation.name not in recurrent
-        if once and equation.name not in keep and _elementwise(equation):
+        once = readers.get(equation.name) == 1 or _constant(equation)
+        if once and equation.name not in keep | recurrent.keys() and _elementwise(equation):
             pending[equation.name] = equation
         else:
             equations.setdefault(equation.name, []).append(equation)
@@ -131,6 +132,11 @@ def _reader_counts(system: System) -> dict[str, int]:
 def _access_counts(system: System) -> dict[str, int]:
     """How often an element of each tensor stands on a right side."""
     return dict(Counter(n.name for e in system.equations for n in walk(e.value) if isinstance(n, Access)))
+
+
+def _constant(equation: Equation) -> bool:
+    """Whether every element has one value that sizes alone decide."""
+    return not accesses(equation.value) and not equation.value.atoms(Dummy)
 
 
 def _elementwise(equation: Equation) -> bool:
@@ -222,7 +228,7 @@ def tidied(expression: Expr) -> Expr:
 
 
 def _pulled_out(reduction: Reduction) -> Expr:
-    """Σ_k c f_k = c Σ_k f_k for numbers and sizes c."""
+    """Σ_k c f_k = c Σ_k f_k for numbers and sizes c, and Σ_k c = n·c."""
     if reduction.kind != "sum":
         return reduction
     outside: list[Expr] = []
@@ -230,6 +236,8 @@ def _pulled_out(reduction: Reduction) -> Expr:
     for factor in sp.Mul.make_args(reduction.body):
         constant = not accesses(factor) and not factor.free_symbols & set(reduction.bound_symbols)
         (outside if constant else inside).append(factor)
+    if not inside and not reduction.guards and all(nonnegative(r.extent, {}) for r in reduction.ranges):
+        return sp.Mul(*outside, *(r.extent for r in reduction.ranges))
     if not outside or not inside:
         return reduction
     return sp.Mul(*outside, Reduction("sum", sp.Mul(*inside), reduction.ranges, reduction.guards))

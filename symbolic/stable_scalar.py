@@ -12,7 +12,7 @@ which never overflows; the logarithm of a product of powers of E and 1 + E is
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import sympy as sp
@@ -29,7 +29,7 @@ def stabilised(expression: Expr) -> Expr:
     """The expression with its exponentials in bounded forms, from the inside out; values unchanged."""
     if not expression.args or isinstance(expression, Access | Reduction):
         return expression
-    if not expression.has(sp.exp, sp.log, sp.tanh, sp.sinh, sp.cosh):
+    if not expression.has(*_REWRITTEN):
         return expression
     whole = _through_sigmoid(expression)
     if whole is not None:
@@ -41,7 +41,8 @@ def stabilised(expression: Expr) -> Expr:
         form = log_form(expression.args[0])
         return inner if form is None else form
     if isinstance(expression, sp.Add):
-        return _with_expm1(inner)
+        for rewriting in _OF_SUMS:
+            inner = rewriting(inner)
     return inner
 
 
@@ -175,6 +176,13 @@ def _with_expm1(total: Expr) -> Expr:
         if constant != 0 and isinstance(factor, sp.exp) and coefficient == -constant:
             return sp.Add(coefficient * expm1(factor.args[0]), *(a for a in sp.Add.make_args(rest) if a is not part))
     return total
+
+
+_REWRITTEN = (sp.exp, sp.log, sp.tanh, sp.sinh, sp.cosh)
+"""Functions with a rewriting: what has none of them stays as it is written."""
+
+_OF_SUMS: tuple[Callable[[Expr], Expr], ...] = (_with_expm1,)
+"""Rewritings of a sum, in turn: each gives an expression of the same value, or the sum itself."""
 
 
 def log_form(argument: Expr) -> Expr | None:

@@ -90,28 +90,30 @@ class Compiled:
     def call(
         self, name: str, arrays: Mapping[str, object], sizes: Sequence[int], *, bytes_given: int | None = None
     ) -> tuple[int, dict[str, np.ndarray]]:
-        """The error code and the results by tensor name ("cost" among them). Cotangents are `c_NAME`."""
+        """The error code and the results by tensor name ("cost" among them). A cotangent is `c_` and its output."""
         entry, face = self.entry(name), self.face
         env = dict(zip(face.size_env, sizes, strict=True))
-        ranks = {a.name: a.shape for a in self.program.arguments if a.kind.value == "parameter"}
+        shared = (Kind.PARAMETER, Kind.TANGENT)
+        ranks = {a.name: a.shape for a in self.program.arguments if a.kind in shared and not a.per_sample}
         given = {n: self.array(v, ranks.get(n, (1,))) for n, v in arrays.items()}
         cotangents = {n[2:]: a for n, a in given.items() if n.startswith("c_")}
-        outputs, gradients = self._allocated(face.outputs, env), self._allocated(face.gradients, env)
+        outputs = self._allocated(entry.outputs, env) if entry.outputs else {}
+        gradients = self._allocated(entry.gradients, env) if entry.gradients else {}
         cost = ctypes.c_double(-7.5)
         needed = self.workspace(*sizes) if bytes_given is None else bytes_given
-        scratch = np.full(min(needed, 1 << 20) + 65, 0xA5, np.uint8)
-        arguments: list[object] = [self._pack(face.parameters, given)] if entry.parameters else []
+        scratch = np.full(min(needed, 1 << 24) + 65, 0xA5, np.uint8)
+        arguments: list[object] = [self._pack(entry.parameters, given)] if entry.parameters else []
         arguments += [ctypes.c_void_p(given[b.name].ctypes.data) for b in entry.data]
-        arguments += [self._pack(face.cotangents, cotangents)] if entry.cotangents else []
+        arguments += [self._pack(entry.cotangents, cotangents)] if entry.cotangents else []
+        arguments += [self._pack(entry.tangents, given)] if entry.tangents else []
         arguments += [ctypes.c_size_t(n) for n in sizes]
-        arguments += [self._pack(face.outputs, outputs)] if entry.outputs else []
-        arguments += [self._pack(face.gradients, gradients)] if entry.gradients else []
+        arguments += [self._pack(entry.outputs, outputs)] if entry.outputs else []
+        arguments += [self._pack(entry.gradients, gradients)] if entry.gradients else []
         arguments += [ctypes.byref(cost)] if entry.cost else []
         arguments += [ctypes.c_void_p(scratch.ctypes.data + 1), ctypes.c_size_t(needed)]
         code = int(self.library[entry.symbol](*arguments))
-        assert (scratch[1 + needed :] == 0xA5).all() if needed < 1 << 20 else True, "written behind the workspace"
-        results = {**(outputs if entry.outputs else {}), **(gradients if entry.gradients else {})}
-        return code, {**results, **({"cost": np.array(cost.value)} if entry.cost else {})}
+        assert (scratch[1 + needed :] == 0xA5).all() if needed < 1 << 24 else True, "written behind the workspace"
+        return code, {**outputs, **gradients, **({"cost": np.array(cost.value)} if entry.cost else {})}
 
     def __call__(self, name: str, sizes: Sequence[int], **arrays: object) -> dict[str, np.ndarray]:
         code, results = self.call(name, arrays, sizes)

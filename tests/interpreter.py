@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import sympy as sp
@@ -47,8 +47,10 @@ class Interpreter:
     """The tensors of a System at given sizes (by name) and inputs (declared shapes).
 
     An element outside its tensor's shape is an IndexError. One that no equation defines is 0, as an
-    adjoint's is to which nothing flows.
+    adjoint's is to which nothing flows. Other kinds of numbers come from other `functions` and a few methods.
     """
+
+    functions: Mapping[type, Callable[..., float]] = {}  # by class, before those by name below
 
     def __init__(self, system: System, sizes: Mapping[str, int], values: Mapping[str, np.ndarray]) -> None:
         self.system, self.values, self.memo = system, values, {}
@@ -66,10 +68,14 @@ class Interpreter:
         if len(where) != len(shape) or not all(0 <= i < n for i, n in zip(where, shape, strict=True)):
             raise IndexError(f"{name}{list(where)} is outside {list(shape)}")
         if self.system.tensor(name).role is not Role.DEFINED:
-            return float(self.values[name][where])
+            return self.given(name, where)
         if (name, where) not in self.memo:
             self.memo[name, where] = self._defined(name, where)
         return self.memo[name, where]
+
+    def given(self, name: str, where: tuple[int, ...]) -> float:
+        """An element of an input."""
+        return float(self.values[name][where])
 
     def _defined(self, name: str, where: tuple[int, ...]) -> float:
         for equation in self.system.defining(name):
@@ -116,10 +122,23 @@ class Interpreter:
         if e.is_Add:
             return sum(arguments)
         if e.is_Mul:
-            return 0.0 if 0 in arguments else math.prod(arguments)  # δ = 0 cuts off whatever it multiplies
+            return self.product(arguments)
         if e.is_Pow:
             return arguments[0] ** arguments[1]
-        return _PRIMITIVES.get(e.func, _FUNCTIONS.get(e.func.__name__))(*arguments)
+        function = self.functions.get(e.func) or _PRIMITIVES.get(e.func) or _FUNCTIONS[e.func.__name__]
+        return function(*arguments)
+
+    def product(self, factors: Sequence[float]) -> float:
+        """Their product; δ = 0 cuts off whatever it multiplies."""
+        return 0.0 if 0 in factors else math.prod(factors)
+
+    def total(self, terms: Sequence[float]) -> float:
+        """Their sum."""
+        return math.fsum(terms)
+
+    def extremum(self, kind: str, terms: Sequence[float]) -> float:
+        """Their maximum or minimum."""
+        return (max if kind == "max" else min)(terms)
 
     def integer(self, e: sp.Expr, env: Mapping[sp.Symbol, float]) -> int:
         """A subscript, which must come out whole."""
@@ -143,10 +162,10 @@ class Interpreter:
 
         terms = [self.value(e.body, inner) for inner in combinations(list(e.ranges), dict(env))]
         if e.kind == "sum":
-            return math.fsum(terms)
+            return self.total(terms)
         if e.kind == "prod":
-            return math.prod(terms)
-        return (max if e.kind == "max" else min)(terms)
+            return self.product(terms)
+        return self.extremum(e.kind, terms)
 
 
 def average_cost(system: System, sizes: Mapping[str, int], values: Mapping[str, np.ndarray]) -> float:

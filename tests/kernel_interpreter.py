@@ -74,7 +74,7 @@ class Machine:
         self._compiled: dict[sp.Basic, Value] = {}
         for buffer in kernel.buffers:
             shape = tuple(int(self.value(d)(self.sizes)) for d in buffer.shape)
-            given = buffer.kind in (Kind.DATA, Kind.PARAMETER, Kind.COTANGENT)
+            given = buffer.kind not in (Kind.OUTPUT, Kind.LOCAL)
             if given:
                 argument = buffer.adjoint_of if buffer.kind is Kind.COTANGENT else buffer.name
                 array = np.array(arrays[argument], dtype=float)

@@ -2,67 +2,20 @@
 
 Blocks are run in the order of the page, in one folder that starts empty. `<!-- file: NAME -->` before a
 block writes it to that file; `console` blocks are commands after `$ ` with their output, `pycon` blocks
-doctests. In shown output `…` stands for anything within a line, and alone on a line for any lines. The two
-set-up blocks, marked `<!-- ci: NAME -->`, need a network: `.ci/run` runs them word for word.
+doctests. The two set-up blocks, marked `<!-- ci: NAME -->`, need a network: `.ci/run` runs them word for word.
 """
 
 from __future__ import annotations
 
 import doctest
-import os
 import re
 import shutil
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pages import Block, blocks, pattern, run_console, without_blocks
 
-BLOCK = re.compile(
-    r"(?:^<!-- (?P<mark>ci|file): (?P<name>.*?) -->\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
-)
 FORMULA = re.compile(r"^\$\$.*?\$\$$", re.MULTILINE | re.DOTALL)
-
-
-@dataclass(frozen=True)
-class Block:
-    """One fenced block: `line` is where it starts; `mark` and `name` come from the comment before it."""
-
-    line: int
-    kind: str
-    text: str
-    mark: str
-    name: str
-
-
-def blocks(page: str) -> list[Block]:
-    return [
-        Block(page[: m.start("kind")].count("\n") + 1, m["kind"], m["text"], m["mark"] or "", m["name"] or "")
-        for m in BLOCK.finditer(page)
-    ]
-
-
-def pattern(shown: str) -> str:
-    """The regular expression of shown output, with `…` as described above."""
-    lines = []
-    for line in shown.splitlines():
-        whole = line.strip() == "…"
-        lines.append(r"(?:.*\n)*?" if whole else re.escape(line.rstrip()).replace("…", ".*?") + r"[ \t]*\n")
-    return "".join(lines)
-
-
-def commands(text: str) -> list[tuple[str, str]]:
-    """Commands of a `console` block (a trailing backslash goes on) with the output shown below each."""
-    found: list[tuple[str, str]] = []
-    for line in text.splitlines(keepends=True):
-        if line.startswith("$ "):
-            found.append((line[2:], ""))
-        elif found[-1][0].endswith("\\\n"):
-            found[-1] = (found[-1][0] + line, "")
-        else:
-            found[-1] = (found[-1][0], found[-1][1] + line)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -73,26 +26,6 @@ def page() -> str:
 @pytest.fixture(scope="module")
 def tour(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("tour")
-
-
-def run_console(block: Block, tour: Path) -> None:
-    scripts = Path(sys.executable).parent
-    environment = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "100"}
-    for command, shown in commands(block.text):
-        where = f"README.md:{block.line}: $ {command}"
-        run = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", command],
-            cwd=tour,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=300,
-        )
-        assert run.returncode == 0, f"{where}{run.stdout}"
-        printed = "".join(line.rstrip() + "\n" for line in run.stdout.splitlines())
-        assert re.fullmatch(pattern(shown), printed), f"{where}printed\n{printed}\nREADME.md shows\n{shown}"
 
 
 def run_doctest(block: Block, names: dict[str, object]) -> None:
@@ -118,7 +51,7 @@ def test_tour(page: str, tour: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if block.mark == "file":
             (tour / block.name).write_text(block.text, encoding="utf-8")
         elif block.kind == "console":
-            run_console(block, tour)
+            run_console(block, "README.md", tour)
         elif block.kind == "pycon":
             run_doctest(block, names)
         else:
@@ -137,7 +70,7 @@ def test_set_up_commands_are_those_of_ci(page: str, project: Path) -> None:
 
 
 def test_links_lead_somewhere(page: str, project: Path) -> None:
-    targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", BLOCK.sub("", page))
+    targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", without_blocks(page))
     missing = [t for t in targets if not (project / t).exists()]
     assert not missing, f"README.md links to {missing}"
 

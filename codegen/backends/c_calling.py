@@ -66,7 +66,7 @@ def _address(array: Array) -> int:
 
 
 class _Compiled:
-    """One compiled function: `int NAME_entry(p, data…, c, batch, sizes…, out or g, cost, workspace, bytes)`."""
+    """One compiled function: `int NAME_entry(p, data…, c or v, batch, sizes…, out or g, cost, workspace, bytes)`."""
 
     def __init__(self, module: ModuleType, library: ctypes.CDLL, entry: str) -> None:
         arguments: dict[str, tuple[str, tuple[object, ...]]] = module.ARGUMENTS
@@ -79,7 +79,7 @@ class _Compiled:
         self.parameters: tuple[str, ...] = module._PARAMETERS[entry]
         data = sorted((n for n in read if arguments[n][0] == "data"), key=order.index)
         self.data = [read.index(n) for n in data]
-        self.cotangents = [m for m, n in enumerate(read) if arguments[n][0] == "cotangent"]
+        self.directions = _directions(arguments, read)
         self.results = len(module._RESULTS[entry])
         self.sizes = 1 + len(module.SIZES)
         self.has_cost = entry in ("cost", "gradients")
@@ -88,8 +88,7 @@ class _Compiled:
         self.workspace = library[f"{self.name}_workspace"]
         self.workspace.argtypes, self.workspace.restype = [ctypes.c_size_t] * self.sizes, ctypes.c_size_t
         self.function = library[f"{self.name}_{_SYMBOLS.get(entry, entry)}"]
-        pointers = [bool(self.members), *self.data, bool(self.cotangents)]
-        before = len([p for p in pointers if p is not False])
+        before = bool(self.members) + len(self.data) + bool(self.directions)
         after = bool(self.results) + self.has_cost + 1
         self.function.argtypes = [
             *[ctypes.c_void_p] * before,
@@ -111,18 +110,18 @@ class _Compiled:
         inputs, outputs = _Numbers(self.double), _Numbers(self.double)
         members = [_address(inputs.through(given[n])) if n in given else None for n in self.members]
         struct = _pointers(members)
-        cotangents = _pointers([None] * len(self.cotangents))
+        directions = _pointers([None] * len(self.directions))
         written = _pointers([_address(outputs.through(a)) for a in results])
         cost = ctypes.c_double()
         head = [ctypes.addressof(struct)] if self.members else []
-        tail = [ctypes.addressof(cotangents)] if self.cotangents else []
+        tail = [ctypes.addressof(directions)] if self.directions else []
         tail += [*sizes, *([ctypes.addressof(written)] if self.results else [])]
         tail += [ctypes.addressof(cost)] if self.has_cost else []
         tail += [_address(scratch), needed]
         owned = (struct, written, scratch, *parameters, *results)  # what the pointers lead to
-        if not inputs and not outputs and self.data == list(range(len(self.data))) and not self.cotangents:
+        if not inputs and not outputs and self.data == list(range(len(self.data))) and not self.directions:
             return self._plain_step(head, tail, cost, owned)
-        return self._step(head, tail, cost, cotangents, inputs, outputs, owned)
+        return self._step(head, tail, cost, directions, inputs, outputs, owned)
 
     def _plain_step(self, head: list[int], tail: list[int], cost: ctypes.c_double, owned: object) -> Step:
         """The step of a kernel that takes arrays of data alone: as little as possible at each call."""
@@ -141,7 +140,7 @@ class _Compiled:
         head: list[int],
         tail: list[int],
         cost: ctypes.c_double,
-        cotangents: ctypes.Array[ctypes.c_void_p],
+        directions: ctypes.Array[ctypes.c_void_p],
         inputs: _Numbers,
         outputs: _Numbers,
         owned: object,
@@ -151,8 +150,8 @@ class _Compiled:
         def step(*arrays: Array, _owned: object = owned) -> float:
             inputs.read()
             passed = [inputs.passed(a) for a in arrays]
-            for place, m in enumerate(self.cotangents):
-                cotangents[place] = _address(passed[m])
+            for place, m in enumerate(self.directions):
+                directions[place] = _address(passed[m]) if m is not None else None
             code = self.function(*head, *[_address(passed[m]) for m in self.data], *tail)
             if code:
                 raise self._fault(code)
@@ -164,6 +163,14 @@ class _Compiled:
     def _fault(self, code: int) -> ChainruleError:
         said = self.error(code)
         return ChainruleError(f"{self.name}: {self.entry}: {said.decode() if said else code}")
+
+
+def _directions(arguments: dict[str, tuple[str, tuple[object, ...]]], read: Sequence[str]) -> list[int | None]:
+    """For each member of the struct of cotangents, or of tangents, where a step finds it; None where it is not read."""
+    cotangents: list[int | None] = [m for m, n in enumerate(read) if arguments[n][0] == "cotangent"]
+    if any(arguments[n][0] == "tangent" for n in read):
+        return [read.index(n) if n in read else None for n, (kind, _) in arguments.items() if kind == "tangent"]
+    return cotangents
 
 
 def _pointers(addresses: Sequence[int | None]) -> ctypes.Array[ctypes.c_void_p]:

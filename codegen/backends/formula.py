@@ -9,7 +9,8 @@ from sympy import Dummy, Expr, Symbol
 from sympy.core.relational import Relational
 from sympy.core.sorting import default_sort_key
 
-from chainrule.codegen.ir import Contract, Map, Reduce, Statement
+from chainrule.codegen.ir import Contract, Map, Reduce, Scatter, Statement
+from chainrule.symbolic.affine import lower_bounds, upper_bounds
 from chainrule.symbolic.expressions import Access, Call, Range, Reduction, Where
 from chainrule.symbolic.system import Equation
 
@@ -36,9 +37,24 @@ class _Writer:
             self._indices[symbol] = name
         return self._indices[symbol]
 
-    def over(self, ranges: Iterable[Range]) -> str:
-        names = [self.index(r.symbol) for r in ranges]
-        return names[0] if len(names) == 1 else f"{{{','.join(names)}}}"
+    def over(self, ranges: Iterable[Range], guards: Iterable[Expr] = ()) -> str:
+        """`k`, or `{j,k : k <= j}` where conditions choose among the indices."""
+        bounds = tuple(ranges)
+        names = [self.index(r.symbol) for r in bounds]
+        conditions = list(dict.fromkeys(self.condition(c) for r in bounds for c in _stated(r)))
+        conditions += [text for g in guards if (text := self.condition(g)) not in conditions]
+        if not conditions:
+            return names[0] if len(names) == 1 else f"{{{','.join(names)}}}"
+        return f"{{{','.join(names)} : {', '.join(conditions)}}}"
+
+    def condition(self, difference: Expr) -> str:
+        """`difference >= 0`, every term on the side where it is added: `k <= j`, and `k < n` for `k <= n - 1`."""
+        terms = sp.Add.make_args(sp.expand(difference))
+        less = sp.Add(*(-t for t in terms if t.could_extract_minus_sign()))
+        more = sp.Add(*(t for t in terms if not t.could_extract_minus_sign()))
+        if less.as_coefficients_dict()[sp.S.One] == 1 and less != 1:
+            return f"{self.write(less - 1, _SUM)} < {self.write(more, _SUM)}"
+        return f"{self.write(less, _SUM)} <= {self.write(more, _SUM)}"
 
     def write(self, node: Expr, level: int = 0) -> str:
         text, own = self._parts(node)
@@ -49,7 +65,7 @@ class _Writer:
             inner = ",".join(self.write(i) for i in node.indices)
             return (f"{node.name}[{inner}]" if inner else node.name), _ATOM
         if isinstance(node, Reduction):
-            body = self.bound(node.kind, node.ranges, node.body)
+            body = self.bound(node.kind, node.ranges, node.body, node.guards)
             return body, _SUM
         if isinstance(node, Where):
             parts = (self.write(node.condition), self.write(node.then), self.write(node.otherwise))
@@ -76,8 +92,10 @@ class _Writer:
             return f"{name}({', '.join(self.write(a) for a in node.args)})", _ATOM
         return str(node), _ATOM
 
-    def bound(self, kind: str, ranges: Iterable[Range], body: Expr) -> str:
-        over = self.over(ranges)
+    def bound(self, kind: str, ranges: Iterable[Range], body: Expr, guards: Iterable[Expr] = ()) -> str:
+        over = self.over(ranges, guards)
+        if over == "{}":
+            return self.write(body, _PRODUCT)
         return f"{kind}_{over} {self.write(body, _PRODUCT)}"
 
     def _sum(self, node: Expr) -> str:
@@ -104,6 +122,12 @@ class _Writer:
         return "*".join(self.write(f, _PRODUCT) for f in factors)
 
 
+def _stated(bound: Range) -> Iterable[Expr]:
+    """The bounds of an index that are not those of an axis: a lower one other than 0, an upper one with an index."""
+    yield from (bound.symbol - lower for lower in lower_bounds(bound) if lower != 0)
+    yield from (upper - bound.symbol for upper in upper_bounds(bound) if upper.atoms(Dummy))
+
+
 def expression_text(expression: Expr) -> str:
     """The expression in infix notation."""
     return _Writer().write(expression)
@@ -122,7 +146,10 @@ def statement_text(statement: Statement) -> str:
     if isinstance(statement, Map):
         return f"{left} = {writer.write(statement.body)}"
     if isinstance(statement, Reduce):
-        return f"{left} = {writer.bound(statement.kind, statement.reduced, statement.body)}"
+        return f"{left} = {writer.bound(statement.kind, statement.reduced, statement.body, statement.guards)}"
+    if isinstance(statement, Scatter):
+        over = writer.over(statement.ranges, statement.guards)
+        return f"{left} += {writer.write(statement.body)} over {over}, from 0"
     if isinstance(statement, Contract):
         over = writer.over(statement.reduced)
         return f"{left} = sum_{over} {writer.write(statement.left)}*{writer.write(statement.right)}"

@@ -468,11 +468,12 @@ int digits_forward(const digits_parameters *p, const float *x, size_t batch, dig
 
     /* a2_max[s] = max_k z2[s,k] */
     for (size_t s = 0; s < batch; s++) {
-        float greatest = -INFINITY;
-        for (size_t k = 0; k < 10; k++) {
-            greatest = maximum(greatest, z2[s * 10 + k]);
+        a2_max[s] = -INFINITY;
+    }
+    for (size_t k = 0; k < 10; k++) {
+        for (size_t s = 0; s < batch; s++) {
+            a2_max[s] = maximum(a2_max[s], z2[s * 10 + k]);
         }
-        a2_max[s] = greatest;
     }
 
     /* a2_exp[s,k] = exp(z2[s,k] - a2_max[s]) */
@@ -484,17 +485,19 @@ int digits_forward(const digits_parameters *p, const float *x, size_t batch, dig
 
     /* a2_sum[s] = sum_k a2_exp[s,k] */
     for (size_t s = 0; s < batch; s++) {
-        double sum = 0.0;
-        for (size_t k = 0; k < 10; k++) {
-            sum += (double)a2_exp[s * 10 + k];
+        a2_sum[s] = 0.0f;
+    }
+    for (size_t k = 0; k < 10; k++) {
+        for (size_t s = 0; s < batch; s++) {
+            a2_sum[s] += a2_exp[s * 10 + k];
         }
-        a2_sum[s] = (float)sum;
     }
 
     /* a2[s,j] = a2_exp[s,j]/a2_sum[s] */
     for (size_t s = 0; s < batch; s++) {
+        const float factor = 1.0f / a2_sum[s];
         for (size_t j = 0; j < 10; j++) {
-            a2[s * 10 + j] = a2_exp[s * 10 + j] / a2_sum[s];
+            a2[s * 10 + j] = factor * a2_exp[s * 10 + j];
         }
     }
 
@@ -576,11 +579,12 @@ int digits_cost(const digits_parameters *p, const float *x, const float *y, size
 
     /* a2_max[s] = max_k z2[s,k] */
     for (size_t s = 0; s < batch; s++) {
-        float greatest = -INFINITY;
-        for (size_t k = 0; k < 10; k++) {
-            greatest = maximum(greatest, z2[s * 10 + k]);
+        a2_max[s] = -INFINITY;
+    }
+    for (size_t k = 0; k < 10; k++) {
+        for (size_t s = 0; s < batch; s++) {
+            a2_max[s] = maximum(a2_max[s], z2[s * 10 + k]);
         }
-        a2_max[s] = greatest;
     }
 
     /* a2_exp[s,k] = exp(z2[s,k] - a2_max[s]) */
@@ -592,11 +596,12 @@ int digits_cost(const digits_parameters *p, const float *x, const float *y, size
 
     /* a2_sum[s] = sum_k a2_exp[s,k] */
     for (size_t s = 0; s < batch; s++) {
-        double sum = 0.0;
-        for (size_t k = 0; k < 10; k++) {
-            sum += (double)a2_exp[s * 10 + k];
+        a2_sum[s] = 0.0f;
+    }
+    for (size_t k = 0; k < 10; k++) {
+        for (size_t s = 0; s < batch; s++) {
+            a2_sum[s] += a2_exp[s * 10 + k];
         }
-        a2_sum[s] = (float)sum;
     }
 
     /* cost_lse[s] = log(a2_sum[s]) + a2_max[s] */
@@ -606,8 +611,8 @@ int digits_cost(const digits_parameters *p, const float *x, const float *y, size
 
     /* cost_sum = sum_{s,j} (cost_lse[s] - z2[s,j])*y[s,j] */
     double cost_sum = 0.0;
-    for (size_t s = 0; s < batch; s++) {
-        for (size_t j = 0; j < 10; j++) {
+    for (size_t j = 0; j < 10; j++) {
+        for (size_t s = 0; s < batch; s++) {
             cost_sum += (double)((cost_lse[s] - z2[s * 10 + j]) * y[s * 10 + j]);
         }
     }
@@ -624,8 +629,8 @@ static size_t backward_bytes(size_t batch)
 {
     size_t total = ALIGNMENT;
     total = plus(total, array_bytes(times(batch, 32))); /* a1, z1_sum */
-    total = plus(total, array_bytes(times(batch, 10))); /* z2, z2_sum */
-    total = plus(total, array_bytes(times(batch, 10))); /* a2, dz2, a2_exp */
+    total = plus(total, array_bytes(times(batch, 10))); /* z2, da2, dz2, z2_sum */
+    total = plus(total, array_bytes(times(batch, 10))); /* a2, a2_exp */
     total = plus(total, array_bytes(times(batch, 32))); /* da1, dz1 */
     total = plus(total, array_bytes(batch)); /* a2_max, cost_lse */
     total = plus(total, array_bytes(batch)); /* a2_sum, dz2_sum */
@@ -670,7 +675,8 @@ int digits_backward(const digits_parameters *p, const float *x, const float *y, 
     float *restrict a1 = take(&next, batch * 32);
     float *restrict z2 = take(&next, batch * 10);
     float *restrict a2 = take(&next, batch * 10);
-    float *const dz2 = a2; /* in place */
+    float *const da2 = z2; /* in place */
+    float *const dz2 = z2; /* in place */
     float *restrict da1 = take(&next, batch * 32);
     float *const dz1 = da1; /* in place */
     float *restrict a2_max = take(&next, batch);
@@ -706,11 +712,12 @@ int digits_backward(const digits_parameters *p, const float *x, const float *y, 
 
     /* a2_max[s] = max_k z2[s,k] */
     for (size_t s = 0; s < batch; s++) {
-        float greatest = -INFINITY;
-        for (size_t k = 0; k < 10; k++) {
-            greatest = maximum(greatest, z2[s * 10 + k]);
+        a2_max[s] = -INFINITY;
+    }
+    for (size_t k = 0; k < 10; k++) {
+        for (size_t s = 0; s < batch; s++) {
+            a2_max[s] = maximum(a2_max[s], z2[s * 10 + k]);
         }
-        a2_max[s] = greatest;
     }
 
     /* a2_exp[s,k] = exp(z2[s,k] - a2_max[s]) */
@@ -722,17 +729,19 @@ int digits_backward(const digits_parameters *p, const float *x, const float *y, 
 
     /* a2_sum[s] = sum_k a2_exp[s,k] */
     for (size_t s = 0; s < batch; s++) {
-        double sum = 0.0;
-        for (size_t k = 0; k < 10; k++) {
-            sum += (double)a2_exp[s * 10 + k];
+        a2_sum[s] = 0.0f;
+    }
+    for (size_t k = 0; k < 10; k++) {
+        for (size_t s = 0; s < batch; s++) {
+            a2_sum[s] += a2_exp[s * 10 + k];
         }
-        a2_sum[s] = (float)sum;
     }
 
     /* a2[s,j] = a2_exp[s,j]/a2_sum[s] */
     for (size_t s = 0; s < batch; s++) {
+        const float factor = 1.0f / a2_sum[s];
         for (size_t j = 0; j < 10; j++) {
-            a2[s * 10 + j] = a2_exp[s * 10 + j] / a2_sum[s];
+            a2[s * 10 + j] = factor * a2_exp[s * 10 + j];
         }
     }
 
@@ -743,8 +752,8 @@ int digits_backward(const digits_parameters *p, const float *x, const float *y, 
 
     /* cost_sum = sum_{s,j} (cost_lse[s] - z2[s,j])*y[s,j] */
     double cost_sum = 0.0;
-    for (size_t s = 0; s < batch; s++) {
-        for (size_t j = 0; j < 10; j++) {
+    for (size_t j = 0; j < 10; j++) {
+        for (size_t s = 0; s < batch; s++) {
             cost_sum += (double)((cost_lse[s] - z2[s * 10 + j]) * y[s * 10 + j]);
         }
     }
@@ -752,20 +761,26 @@ int digits_backward(const digits_parameters *p, const float *x, const float *y, 
     /* cost = (sum_{s,j} (cost_lse[s] - z2[s,j])*y[s,j])/batch */
     *cost = cost_sum / (double)batch;
 
-    /* dz2_sum[s] = sum_j y[s,j] */
-    for (size_t s = 0; s < batch; s++) {
-        double sum = 0.0;
-        for (size_t j = 0; j < 10; j++) {
-            sum += (double)y[s * 10 + j];
-        }
-        dz2_sum[s] = (float)sum;
+    /* da2[s,j] = -y[s,j]/(batch*a2[s,j]) */
+    const float scale = 1.0f / (float)batch;
+    for (size_t i = 0; i < batch * 10; i++) {
+        da2[i] = -scale * y[i] / a2[i];
     }
 
-    /* dz2[s,k] = (a2[s,k]*(sum_j y[s,j]) - y[s,k])/batch */
-    const float scale = 1.0f / (float)batch;
+    /* dz2_sum[s] = sum_j a2[s,j]*da2[s,j] */
+    for (size_t s = 0; s < batch; s++) {
+        dz2_sum[s] = 0.0f;
+    }
+    for (size_t j = 0; j < 10; j++) {
+        for (size_t s = 0; s < batch; s++) {
+            dz2_sum[s] += a2[s * 10 + j] * da2[s * 10 + j];
+        }
+    }
+
+    /* dz2[s,k] = (da2[s,k] - (sum_j a2[s,j]*da2[s,j]))*a2[s,k] */
     for (size_t s = 0; s < batch; s++) {
         for (size_t k = 0; k < 10; k++) {
-            dz2[s * 10 + k] = scale * (dz2_sum[s] * a2[s * 10 + k] - y[s * 10 + k]);
+            dz2[s * 10 + k] = (da2[s * 10 + k] - dz2_sum[s]) * a2[s * 10 + k];
         }
     }
 
@@ -795,12 +810,11 @@ int digits_backward(const digits_parameters *p, const float *x, const float *y, 
 
     /* db2[j] = sum_s dz2[s,j] */
     for (size_t j = 0; j < 10; j++) {
-        db2[j] = 0.0f;
-    }
-    for (size_t s = 0; s < batch; s++) {
-        for (size_t j = 0; j < 10; j++) {
-            db2[j] += dz2[s * 10 + j];
+        double sum = 0.0;
+        for (size_t s = 0; s < batch; s++) {
+            sum += (double)dz2[s * 10 + j];
         }
+        db2[j] = (float)sum;
     }
 
     return DIGITS_OK;

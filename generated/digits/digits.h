@@ -41,7 +41,7 @@ typedef struct {
     float *a2; /* [batch, 10] */
 } digits_outputs;
 
-/* Where the gradients go: each has the shape of its tensor. */
+/* Where the gradients go, and their products with a direction: each has the shape of its tensor. */
 typedef struct {
     float *w1; /* [32, 64] */
     float *b1; /* [32] */

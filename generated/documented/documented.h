@@ -37,7 +37,7 @@ typedef struct {
     double *a; /* [batch, n] */
 } documented_outputs;
 
-/* Where the gradients go: each has the shape of its tensor. */
+/* Where the gradients go, and their products with a direction: each has the shape of its tensor. */
 typedef struct {
     double *w; /* [n, m] */
     double *b; /* [n] */

@@ -18,7 +18,8 @@ from sympy.codegen.cfunctions import expm1, log1p
 from sympy.logic.boolalg import Boolean
 
 from ..expressions import Call, Maximum, Minimum, Where, rebuild
-from ..names import MATHEMATICAL_WORDS, REDUCTIONS, closest
+from ..names import MATHEMATICAL_WORDS, closest
+from ..reductions import REDUCTIONS
 from ..system import FunctionDefinition
 from .source import Code
 

@@ -7,16 +7,16 @@ which `shapes` replaces once it has seen every use.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeAlias
 
 import sympy as sp
 from sympy import Dummy, Expr, Integer
 
 from .. import catalogue
-from ..expressions import Access, Range, Reduction, Where, index
+from ..expressions import Access, Where, index
 from ..names import closest, name_problem
+from ..reductions import REDUCTIONS
 from .drafts import Draft, Names, Use, Variable
 from .formula import Formula, Functions
 from .left import LeftIndex, left_side
@@ -24,8 +24,6 @@ from .source import Code
 from .statements import MAX_INTEGER, MAX_SIZE_NODES, EquationText, elements, size_of
 
 __all__ = ["IndexedFormula", "draft"]
-
-_Reducer: TypeAlias = Callable[[Expr, list[Range], list[Expr]], Expr]
 
 
 def draft(text: EquationText, functions: Functions, names: Names) -> Draft:
@@ -232,8 +230,8 @@ class IndexedFormula(Formula):
         self._check_arity(node, name, 1)
         if name == "softmax":
             return self._softmax_over(node, head)
-        if name not in _REDUCE:
-            hint = closest(name, _REDUCE) or f"the reductions are {', '.join(_REDUCE)}"
+        if name not in REDUCTIONS:
+            hint = closest(name, REDUCTIONS) or f"the reductions are {', '.join(REDUCTIONS)}"
             raise self.code.error(f"unknown reduction {name!r}", head, hint)
         indices, conditions = _index_list(head)
         named = [(self._index_name(i), i) for i in indices]
@@ -242,7 +240,7 @@ class IndexedFormula(Formula):
             self.guards.update((variable, tuple(guards)) for variable in variables)
             with self._assuming(guards):
                 body = self.value(node.args[0])
-        return self._form(node, _REDUCE[name], body, [v.placeholder for v in variables], guards)
+        return self._form(node, REDUCTIONS[name], body, [v.placeholder for v in variables], guards)
 
     def _index_name(self, node: ast.expr) -> str:
         if not isinstance(node, ast.Name):
@@ -317,28 +315,4 @@ _OPPOSITE: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.LtE: ast.Gt,
     ast.Eq: ast.NotEq,
     ast.NotEq: ast.Eq,
-}
-
-
-def _plain(kind: str) -> _Reducer:
-    return lambda body, ranges, guards: Reduction(kind, body, ranges, guards)
-
-
-def _mean(body: Expr, ranges: list[Range], guards: list[Expr]) -> Expr:
-    total = Reduction("sum", body, ranges, guards)
-    if not guards:
-        return total / sp.Mul(*(r.upper - r.lower + 1 for r in ranges))
-    twins = {r.symbol: index(r.symbol.name) for r in ranges}
-    counted = [Range(twins[r.symbol], r.lower, r.upper) for r in ranges]
-    return total / Reduction("sum", Integer(1), counted, [g.xreplace(twins) for g in guards])
-
-
-def _logsumexp(body: Expr, ranges: list[Range], guards: list[Expr]) -> Expr:
-    return sp.log(Reduction("sum", sp.exp(body), ranges, guards))
-
-
-_REDUCE: dict[str, _Reducer] = {
-    **{kind: _plain(kind) for kind in ("sum", "prod", "max", "min")},
-    "mean": _mean,
-    "logsumexp": _logsumexp,
 }

@@ -90,10 +90,9 @@ class _Latex(Printer):
 
     def apply(self, node: Apply, tight: bool) -> str:
         name = node.function.name if isinstance(node.function, Symbol) else ""
-        if name in OPERATORS:
-            head = f"\\{name}"
-        else:
-            head = self.at(node.function, ATOM).replace(r"\mathit{", r"\operatorname{")
+        # \mathrm, not \operatorname: pages that render Markdown often refuse that
+        upright = self.at(node.function, ATOM).replace(r"\mathit{", r"\mathrm{")
+        head = f"\\{name}" if name in OPERATORS else upright
         inside = ", ".join(self.at(a, ADDITIVE, tight) for a in node.arguments)
         tall = any(isinstance(n, _TALL) for a in node.arguments for n in walk(a))
         return rf"{head}\left({inside}\right)" if tall else f"{head}({inside})"

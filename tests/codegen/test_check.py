@@ -179,6 +179,7 @@ class Scalar:
         self.system, self._value, self._slope = scalar_model(body), value, slope
 
     def cost(self, *, x, p):
+        assert (np.ndim(x), np.ndim(p)) == (1, 0)
         return float(np.mean(self._value(p * x)))
 
     def gradients(self, *, x, p):

@@ -13,7 +13,7 @@ import pytest
 
 from chainrule.codegen import cache, compile, generate, load
 from chainrule.codegen.build import find_compiler
-from chainrule.codegen.load import TARGETS
+from chainrule.codegen.load import CALLABLE
 from chainrule.symbolic import parse
 from chainrule.symbolic.errors import BuildError, ShapeError
 
@@ -49,7 +49,7 @@ def expected_cost(x: np.ndarray, y: np.ndarray, w: np.ndarray, b: np.ndarray) ->
 
 
 @needs_compiler
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", CALLABLE)
 def test_loaded_kernels_compute(folder: Path, arrays: dict[str, np.ndarray], target: str) -> None:
     kernels = load(folder, target=target)
     assert (kernels.name, kernels.target, kernels.dtype, kernels.wrt) == ("layer", target, "float64", ("w", "b"))
@@ -65,7 +65,7 @@ def test_loaded_kernels_compute(folder: Path, arrays: dict[str, np.ndarray], tar
 
 
 @needs_compiler
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", CALLABLE)
 def test_a_wrong_shape_is_a_shape_error(folder: Path, arrays: dict[str, np.ndarray], target: str) -> None:
     with pytest.raises(ShapeError, match="w: expected shape"):
         load(folder, target=target).cost(**{**arrays, "w": arrays["w"].T})
@@ -79,7 +79,7 @@ def test_an_entry_that_the_model_has_not(folder: Path) -> None:
         _ = kernels.nonsense
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", CALLABLE)
 def test_generated_again_in_one_process_is_the_new_model(
     tmp_path: Path, arrays: dict[str, np.ndarray], target: str
 ) -> None:

@@ -13,7 +13,8 @@ from chainrule.codegen.differences import Oracle, directions
 from chainrule.codegen.error_scale import Bounded, summation_factor
 from chainrule.codegen.number_systems import Float, Precise
 from chainrule.codegen.oracle import FUNCTIONS, Evaluator, OracleError, evaluate
-from chainrule.codegen.points import Point
+from chainrule.codegen.points import Point, needed, per_sample, reached
+from chainrule.symbolic import parse
 from chainrule.symbolic.expressions import Access, Delta, Maximum, Minimum, Range, Reduction, Where, index, size
 from chainrule.symbolic.primitives import Sigmoid, Softplus, expm1, log1p
 from chainrule.symbolic.system import Equation, Role, System, Tensor
@@ -123,10 +124,60 @@ def test_a_recurrence_over_two_indices(rng):
     agree(System(tensors, equations, (), ("t",)), rng)
 
 
+MUTUAL = """
+data v[N]
+parameter u[N, N]
+h[0] = v[0]
+g[p] = tanh(h[p] * v[p]) + sum[k : k < p](g[k] * u[p, k])
+b[N - 1] = v[N - 1] * h[N - 1]
+b[i] = where(i <= 1 and v[i] > 0, h[i] * u[i, i], b[i + 1] + g[i])
+h[q + 1] = g[q] - h[q] / 2
+output b, g
+"""
+"""h and g forward, each through the other; b backward, its branches known by index and by value."""
+
+
+@pytest.mark.parametrize("tensor", ["b", "g", "h"])
+def test_recurrences_of_several_tensors(tensor, rng):
+    agree(parse(MUTUAL), rng, tensor=tensor)
+
+
+@pytest.mark.parametrize(
+    ("condition", "ready"),
+    [(P >= 1, True), (sp.Not(P < 1), True), (And(P >= 1, Access("v", P) < 9), True), (Or(P >= 0, P < 7), False)],
+    ids=str,
+)
+def test_a_branch_that_no_index_takes_blocks_nothing(condition, ready, rng):
+    """t[p] = t[p - 1] where the condition holds: at p = 0 there must be another way."""
+    value = Where(condition, Access("t", sp.Max(P - 1, 0)) + 1, Access("v", P))
+    system = model(value, [WHOLE])
+    if ready:
+        agree(system, rng)
+        return
+    with pytest.raises(OracleError, match="no order of evaluation"):
+        evaluate(system, {"v": rng.normal(size=3), "u": np.zeros((3, 3))})
+
+
+def test_an_element_that_no_equation_defines_is_an_error(rng):
+    tensors = (*model(Integer(0)).tensors[:2], Tensor("s", (N,), Role.DEFINED), Tensor("t", (N,), Role.DEFINED))
+    half = Equation("s", (Q,), (over(Q, 1),), Access("v", Q))
+    system = System(tensors, (half, Equation("t", (P,), (WHOLE,), Access("s", P))), (), ("t",))
+    with pytest.raises(OracleError, match="no equation defines"):
+        evaluate(system, {"v": rng.normal(size=3), "u": np.zeros((3, 3))})
+
+
 def test_reading_out_of_bounds_is_an_error(rng):
     system = model(Access("v", P + 1), [WHOLE])
     with pytest.raises(OracleError, match="leaves its bounds"):
         evaluate(system, {"v": rng.normal(size=3), "u": np.zeros((3, 3))})
+
+
+def test_what_a_recurrence_is_made_of_is_all_of_it():
+    """Through later equations of the group too."""
+    system = parse(MUTUAL)
+    assert reached(system, {"u"}) == {"u", "g", "h", "b"}
+    assert per_sample(system) == {"v", "g", "h", "b"}
+    assert needed(system, {"h"}) == {"h", "g", "v", "u"}
 
 
 def test_a_recurrence_without_a_base_is_an_error(rng):

@@ -74,6 +74,7 @@ def test_positions_are_where_the_formulas_start() -> None:
         (r"(a - x)^{2}", Power(Add((A, Negative(X))), Number("2"))),
         (r"\left(a\right)^2 \cdot \sqrt{x}", Product((Power(A, Number("2")), Root(X)))),
         (r"\operatorname{loss}(\mathit{hidden\_size})", Apply(Symbol("loss"), (Symbol("hidden_size"),))),
+        (r"\mathrm{loss}(\mathit{hidden\_size})", Apply(Symbol("loss"), (Symbol("hidden_size"),))),
     ],
 )
 def test_notation(source: str, tree: Formula) -> None:

@@ -26,7 +26,8 @@ from chainrule.symbolic.language import (
 )
 from chainrule.symbolic.language.formula import MATHEMATICS
 from chainrule.symbolic.models import builtin, builtin_names
-from chainrule.symbolic.names import REDUCTIONS, STATEMENT_WORDS
+from chainrule.symbolic.names import STATEMENT_WORDS
+from chainrule.symbolic.reductions import REDUCTIONS
 from chainrule.symbolic.simplify import simplified
 from chainrule.symbolic.stable import stable
 from chainrule.symbolic.system import FunctionDefinition, Role, System

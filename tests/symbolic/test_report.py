@@ -55,7 +55,7 @@ def test_markdown_of_a_dense_layer() -> None:
     formulas = re.findall(r"\$\$(.*?)\$\$", written, re.DOTALL)
     assert r"\sigma(z) = \frac{1}{1 + \exp(-z)}" in formulas
     assert r"z_j = b_j + \sum_{k=0}^{m-1} w_{jk} \cdot x_k" in formulas
-    assert r"cost_s = \sum_{j=0}^{n-1} \operatorname{loss}(a_j, y_j)" in formulas
+    assert r"cost_s = \sum_{j=0}^{n-1} \mathrm{loss}(a_j, y_j)" in formulas
     assert "Data: $x$ of shape ($m$), $y$ of shape ($n$)." in written
     assert "### With respect to $w_{jk}$" in written
     assert r"\frac{\partial cost_s}{\partial w_{jk}} = \frac{\partial cost_s}{\partial z_j} \cdot x_k" in formulas

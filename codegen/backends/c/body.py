@@ -4,71 +4,37 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from sympy import Expr, Integer, Symbol, expand
+from sympy import Expr, Integer, Max, Min, Symbol, expand
 
 from chainrule.codegen.backends.formula import equation_text, statement_text
-from chainrule.codegen.ir import Contract, Kernel, Kind, Map, Reduce, Statement
+from chainrule.codegen.ir import Contract, Kernel, Kind, Map, Reduce, Scan, Scatter, Statement
+from chainrule.symbolic.affine import box, lower_bounds, upper_bounds, with_guards
 from chainrule.symbolic.errors import LoweringError
 from chainrule.symbolic.expressions import Access, Call, Range, accesses
 
 from . import sizes
-from .contract import MatrixProduct, matrix_product
-from .fuse import Group, fused, unstored
-from .layout import comment
+from .code import Code
+from .contract import MatrixProduct
+from .fuse import Group, Part, blocks, outliving, unstored
+from .loops import Levels, Loops
 from .names import Names
-from .reductions import emit_reduce
+from .nest import Loop, Nest, Prover, nest
+from .products import emit_contract
+from .reductions import emit_reduce, emit_scatter
 from .scalar import ScalarPrinter
 
-__all__ = ["Body", "Code"]
-
-
-@dataclass
-class Code:
-    """Lines of C with their indentation."""
-
-    depth: int = 1
-    lines: list[str] = field(default_factory=list)
-
-    def add(self, line: str) -> None:
-        self.lines.append("    " * self.depth + line)
-
-    def comment(self, texts: Iterable[str]) -> None:
-        self.lines.append(comment(texts, "    " * self.depth))
-
-    def open(self, line: str) -> None:
-        self.add(f"{line} {{")
-        self.depth += 1
-
-    def close(self, levels: int = 1) -> None:
-        for _ in range(levels):
-            self.depth -= 1
-            self.add("}")
-
-    def loop(self, index: str, first: str, end: str) -> None:
-        self.open(f"for (size_t {index} = {first}; {index} < {end}; {index}++)")
-
-
-@dataclass(frozen=True)
-class Loops:
-    """The indices of one loop nest: their C names, and whether one index runs over all elements."""
-
-    ranges: tuple[Range, ...]
-    env: Mapping[Symbol, str]
-    flat: str = ""
-
-    @property
-    def symbols(self) -> tuple[Symbol, ...]:
-        return tuple(r.symbol for r in self.ranges)
+__all__ = ["Body"]
 
 
 class Body:
     """Turns a kernel's statements into C.
 
     `element` is the C type of arrays ("float" or "double"); one number (shape ()) is always a double.
-    `products` says whether contractions may call the matrix product of the template; without it they
-    are plain loops. After `emit`: `code`, the buffers `referenced`, the helpers `used`, the products.
+    `axes` are extents that the caller's sizes are known to make positive. `products` says whether
+    contractions may call the matrix product of the template; without it they are plain loops.
+    After `emit`: `code`, the buffers `referenced`, the helpers `used`, the products.
     """
 
     def __init__(
@@ -80,11 +46,12 @@ class Body:
         names: Names,
         call: Callable[[Call], str],
         used: set[str],
+        axes: Sequence[Expr] = (),
         products: bool = True,
     ) -> None:
         self.kernel = kernel
         self.element = element
-        self.size_names = dict(size_names)
+        self.env = dict(size_names)
         self.buffer_names = buffer_names
         self.names = names
         self.call = call
@@ -95,31 +62,85 @@ class Body:
         self.products: list[MatrixProduct] = []
         self.space_name = names.claim("space") if products else ""
         self.shapes = {b.name: b.shape for b in kernel.buffers}
+        self.prover = Prover({}, axes)
+        self.outer: tuple[Range, ...] = ()  # of the scan at work
+        self.around: dict[Symbol, Expr] = {}  # its index -> the symbol of its C name
         self._pool: dict[tuple[str, int], str] = {}
-        self._hoisted: dict[tuple[Expr, str], str] = {}
-        self._constants: list[str] = []
+        self._scales: dict[tuple[Expr, str], str] = {}
         self._temporaries: dict[Access, str] = {}
 
     def emit(self) -> Body:
         """Emit every statement, in order."""
-        groups = fused(self.kernel)
-        self._unstored = unstored(self.kernel, groups)
-        for group in groups:
-            if self.code.lines:
-                self.code.lines.append("")
-            self._group(group)
+        found = blocks(self.kernel)
+        self._unstored = unstored(self.kernel, found)
+        self._outliving = outliving(self.kernel, found)
+        for name in self._outliving:
+            self.code.add(f"double {self.buffer_name(name)} = 0.0;")
+        for block in found:
+            self.code.blank()
+            if block.scan is not None:
+                self._scan(block.scan, block.parts)
+            else:
+                self._parts(block.parts)
         return self
+
+    # ---- blocks --------------------------------------------------------------------------------
+
+    def _scan(self, scan: Scan, parts: Sequence[Part]) -> None:
+        loops = self.loops([scan.range])
+        (loop,) = self.nest(loops, loops.ranges, loops.symbols).loops
+        name = loops.env[loop.symbol]
+        first, end = loop.first(loops.env), loop.end(loops.env)
+        if scan.reverse:
+            down = f"{name}-- > {first}"
+            self.code.open(f"for (size_t {name} = {end}; {down};)")
+        else:
+            self.code.loop(name, first, end)
+        saved = self.env, self.prover, self.outer, self.around, dict(self._scales)
+        self.env, self.prover = dict(loops.env), self.prover.within(loop)
+        self.outer, self.around = loops.ranges, dict(loops.renaming)
+        self._parts(parts)
+        self.env, self.prover, self.outer, self.around, self._scales = saved
+        self.code.close()
+
+    def _parts(self, parts: Sequence[Part]) -> None:
+        for part in parts:
+            self.code.blank()
+            conditions = [c.xreplace(self.around) for c in part.when]
+            conditions = [c for c in conditions if not self.prover.nonnegative(c)]
+            saved = self.prover, dict(self._scales)
+            if conditions:
+                self.code.open(f"if ({' && '.join(sizes.holds(c, self.env) for c in conditions)})")
+                self.prover = Prover(with_guards(self.prover.facts, conditions), self.prover.axes)
+            for group in part.groups:
+                self.code.blank()
+                self._group(group)
+            if conditions:
+                self.prover, self._scales = saved
+                self.code.close()
 
     def _group(self, group: Group) -> None:
         first = group[0]
         if isinstance(first, Map):
             self._maps([m for m in group if isinstance(m, Map)])
         elif isinstance(first, Contract):
-            self._contract(first)
+            emit_contract(self, first)
         elif isinstance(first, Reduce):
-            self._reduce(first)
+            emit_reduce(self, first)
+        elif isinstance(first, Scatter):
+            emit_scatter(self, first)
         else:
-            raise LoweringError(f"unknown statement {type(first).__name__}")
+            raise LoweringError(f"the C backend has no statement {type(first).__name__}")
+
+    def explain(self, group: Sequence[Statement]) -> None:
+        """The comment above the loops: what is computed."""
+        lines: dict[str, None] = {}
+        for statement in group:
+            text = equation_text(statement.equation) if isinstance(statement, Map) else statement_text(statement)
+            lines.setdefault(text)
+            if statement.note:
+                lines.setdefault(statement.note)
+        self.code.comment(lines)
 
     # ---- names and elements -------------------------------------------------------------------
 
@@ -131,17 +152,44 @@ class Body:
         return self._pool[key]
 
     def loops(self, ranges: Sequence[Range]) -> Loops:
-        """C names for the indices of one loop nest."""
-        env, seen, substitution = dict(self.size_names), Counter[str](), {}
-        fresh = []
+        """C names for the indices of one loop nest. An index that may start below 0 counts from its start."""
+        env, seen = dict(self.env), Counter[str]()
+        renaming: dict[Symbol, Expr] = dict(self.around)
+        fresh: list[Range] = []
+        outer = [Range(r.symbol, r.lower, r.upper) for r in self.outer]
         for r in ranges:
             seen[r.symbol.name] += 1
             name = self.pooled(r.symbol.name, seen[r.symbol.name])
             symbol = Symbol(name, integer=True, nonnegative=True)
             env[symbol] = name
-            substitution[r.symbol] = symbol
-            fresh.append(Range(symbol, r.lower.xreplace(substitution), r.upper.xreplace(substitution)))
-        return Loops(tuple(fresh), env)
+            lowers = [b.xreplace(renaming) for b in lower_bounds(r)]
+            uppers = [b.xreplace(renaming) for b in upper_bounds(r)]
+            start = self._start(Range(symbol, Max(*lowers), Min(*uppers)), (*outer, *fresh))
+            renaming[r.symbol] = symbol + start
+            lowers, uppers = [expand(b - start) for b in lowers], [expand(b - start) for b in uppers]
+            fresh.append(Range(symbol, Max(*lowers), Min(*uppers)))
+        return Loops(tuple(fresh), env, renaming)
+
+    def _start(self, bound: Range, before: Sequence[Range]) -> Expr:
+        """What is taken off an index so that it is never negative: 0 wherever that is proved."""
+        (least,) = box([bound], before)
+        bounds = lower_bounds(least)
+        return Integer(0) if any(self.prover.nonnegative(b) for b in bounds) else bounds[0]
+
+    def nest(
+        self,
+        loops: Loops,
+        ranges: Sequence[Range],
+        order: Sequence[Symbol],
+        guards: Iterable[Expr] = (),
+        around: Sequence[Loop] = (),
+    ) -> Nest:
+        """The loops over some of the ranges, inside the scan at work and the loops `around`."""
+        prover = self.prover
+        for loop in around:
+            prover = prover.within(loop)
+        inside = {loop.symbol for loop in around}
+        return nest(ranges, order, guards, prover, (*self.outer, *(r for r in loops.ranges if r.symbol in inside)))
 
     def buffer_name(self, name: str) -> str:
         self.referenced.setdefault(name)
@@ -168,44 +216,51 @@ class Body:
             return f"{name}[{loops.flat}]"
         return f"{name}[{sizes.address(access.indices, shape, loops.env)}]"
 
-    def printer(self, loops: Loops, real: str) -> ScalarPrinter:
-        """A printer for bodies inside these loops; what the loops leave alone is computed before them."""
-        moving = set(loops.symbols)
+    def declaration(self, out: Access) -> str:
+        """What stands before the first assignment of a value: the type of a number that has none yet."""
+        local = not self.shapes[out.name] and self.kernel.buffer(out.name).kind is Kind.LOCAL
+        return "const double " if local and out.name not in self._outliving else ""
 
-        def fixed(factor: Expr) -> bool:
-            return not (factor.free_symbols & moving)
+    def printer(self, loops: Loops, levels: Levels, real: str) -> ScalarPrinter:
+        """A printer for bodies inside these loops; what the innermost leaves alone is computed before it."""
 
         def hoist(value: Expr) -> str:
-            if (value, real) not in self._hoisted:
-                outside = ScalarPrinter(real, self.size_names, self.reader(loops, real), self.call, self.used)
+            depth = levels.depth(value)
+            known = self._scales if depth == 0 else levels.names
+            if (value, real) not in known:
+                outside = ScalarPrinter(real, loops.env, self.reader(loops, real), self.call, self.used)
                 text = outside.text(value)
-                self._hoisted[value, real] = self.names.claim("scale")
-                self._constants.append(f"const {real} {self._hoisted[value, real]} = {text};")
-            return self._hoisted[value, real]
+                name = self.names.claim("scale") if depth == 0 else self.pooled("factor", len(levels.names) + 1)
+                known[value, real] = name
+                levels.lines.setdefault(depth, []).append(f"const {real} {name} = {text};")
+            return known[value, real]
 
-        return ScalarPrinter(real, loops.env, self.reader(loops, real), self.call, self.used, fixed=fixed, hoist=hoist)
+        reader = self.reader(loops, real)
+        return ScalarPrinter(real, loops.env, reader, self.call, self.used, fixed=levels.fixed, hoist=hoist)
 
-    def place_constants(self) -> None:
-        """Emit the constants that printing asked for: they stand before the loops."""
-        for line in self._constants:
-            self.code.add(line)
-        self._constants.clear()
-
-    def open_loops(self, loops: Loops, ranges: Sequence[Range] | None = None) -> int:
-        """Open one loop for each range (all of `loops` by default); the number opened."""
+    def open_loops(self, loops: Loops, chosen: Sequence[Loop], levels: Levels, depth: int = 0) -> int:
+        """Open loops, with what is computed between them; the number opened. `depth` are open already."""
         if loops.flat:
             extents = [r.upper - r.lower + 1 for r in loops.ranges]
             self.code.loop(loops.flat, "0", sizes.elements(extents, loops.env))
             return 1
-        chosen = loops.ranges if ranges is None else ranges
-        for r in chosen:
-            self.code.loop(loops.env[r.symbol], sizes.plain(r.lower, loops.env), sizes.plain(r.upper + 1, loops.env))
+        for m, loop in enumerate(chosen):
+            if m > 0:
+                self.place_values(levels, depth + m)
+            self.code.loop(loops.env[loop.symbol], loop.first(loops.env), loop.end(loops.env))
         return len(chosen)
+
+    def place_values(self, levels: Levels, depth: int) -> None:
+        """Emit what is computed once at this depth."""
+        for line in levels.lines.pop(depth, []):
+            self.code.add(line)
 
     def flattened(self, loops: Loops, expressions: Sequence[Expr]) -> Loops:
         """The loops as one over all elements, where every access is to an array's own element or to none of theirs."""
         symbols = loops.symbols
         if len(symbols) < 2 or any(r.lower != 0 for r in loops.ranges):
+            return loops
+        if any(r.upper.free_symbols & set(symbols) or r.upper.atoms(Max, Min) for r in loops.ranges):
             return loops
         for expression in expressions:
             reads = {a: Integer(0) for a in accesses(expression)}
@@ -223,32 +278,34 @@ class Body:
         covered = all(expand(r.extent - d) == 0 for r, d in zip(loops.ranges, shape, strict=False))
         return access.indices == loops.symbols and covered
 
-    # ---- statements ---------------------------------------------------------------------------
+    # ---- maps ----------------------------------------------------------------------------------
 
     def _maps(self, group: Sequence[Map]) -> None:
         loops = self.loops(group[0].ranges)
         bodies = []
         for m in group:
-            own = {r.symbol: symbol for r, symbol in zip(m.ranges, loops.symbols, strict=True)}
+            own = dict(loops.renaming)
+            own |= {r.symbol: loops.renaming[f.symbol] for r, f in zip(m.ranges, group[0].ranges, strict=True)}
             bodies.append((m.out.xreplace(own), m.body.xreplace(own)))
+        found = self.nest(loops, loops.ranges, loops.symbols)
         loops = self.flattened(loops, [e for pair in bodies for e in pair])
-        printer = self.printer(loops, self.element if loops.ranges else "double")
+        levels = Levels(found.loops, bool(loops.flat))
         lines: list[str] = []
         for number, (out, body) in enumerate(bodies):
             reused = any(out in accesses(later) for _, later in bodies[number + 1 :])
+            printer = self.printer(loops, levels, self.element if self.shapes[out.name] else "double")
             lines.extend(self._assignment(out, printer.text(body), loops, reused))
         self._temporaries.clear()
-        self._explain(group)
-        self.place_constants()
-        opened = self.open_loops(loops)
+        self.explain(group)
+        self.place_values(levels, 0)
+        opened = self.open_loops(loops, found.loops, levels)
         for line in lines:
             self.code.add(line)
         self.code.close(opened)
 
     def _assignment(self, out: Access, text: str, loops: Loops, reused: bool) -> list[str]:
         if not self.shapes[out.name]:
-            local = self.kernel.buffer(out.name).kind is Kind.LOCAL
-            return [f"{'const double ' if local else ''}{self.place(out, loops)} = {text};"]
+            return [f"{self.declaration(out)}{self.place(out, loops)} = {text};"]
         if not reused:
             return [f"{self.place(out, loops)} = {text};"]
         letters = "".join(s.name for s in loops.symbols)
@@ -258,44 +315,3 @@ class Body:
             lines.append(f"{self.place(out, loops)} = {temporary};")
         self._temporaries[out] = temporary
         return lines
-
-    def _explain(self, group: Sequence[Statement]) -> None:
-        lines: dict[str, None] = {}
-        for statement in group:
-            text = equation_text(statement.equation) if isinstance(statement, Map) else statement_text(statement)
-            lines.setdefault(text)
-            if statement.note:
-                lines.setdefault(statement.note)
-        self.code.comment(lines)
-
-    def _contract(self, statement: Contract) -> None:
-        plan = matrix_product(statement, self.shapes) if self.allow_products else None
-        if plan is None:
-            body = statement.left * statement.right
-            reduce = Reduce(statement.out, statement.ranges, statement.equation, "sum", statement.reduced, body)
-            emit_reduce(self, reduce, lambda: self._explain([statement]))
-            return
-        self._explain([statement])
-        self.products.append(plan)
-        loops = self.loops(plan.batch)
-        opened = self.open_loops(loops)
-        batch = dict(zip((r.symbol for r in plan.batch), loops.symbols, strict=True))
-
-        def start(access: Access) -> str:
-            indices = [batch.get(i, Integer(0)) for i in access.indices]
-            offset = sizes.address(indices, self.shapes[access.name], loops.env)
-            name = self.buffer_name(access.name)
-            return name if offset == "0" else f"{name} + {offset}"
-
-        def count(expression: Expr) -> str:
-            return sizes.plain(expression, loops.env)
-
-        extents = f"{count(plan.rows)}, {count(plan.columns)}, {count(plan.depth)}"
-        left = f"{start(plan.left)}, {count(plan.left_row)}, {count(plan.left_depth)}"
-        right = f"{start(plan.right)}, {count(plan.right_depth)}, {count(plan.right_column)}"
-        out = f"{start(statement.out)}, {count(plan.out_row)}"
-        self.code.add(f"matrix_product({extents}, {left}, {right}, {out}, {self.space_name});")
-        self.code.close(opened)
-
-    def _reduce(self, statement: Reduce) -> None:
-        emit_reduce(self, statement, lambda: self._explain([statement]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -42,8 +42,8 @@ class _Strides:
     def __init__(self, access: Access, shape: Sequence[Expr]) -> None:
         self._of: dict[Expr, Expr] = {}
         stride: Expr = Integer(1)
-        for symbol, extent in zip(reversed(access.indices), reversed(shape), strict=True):
-            self._of[symbol] = stride
+        for subscript, extent in zip(reversed(access.indices), reversed(shape), strict=True):
+            self._of[subscript] = stride
             stride = stride * extent
 
     def group(self, ranges: Sequence[Range]) -> Expr | None:
@@ -60,17 +60,27 @@ def _extent(ranges: Sequence[Range]) -> Expr:
     return sp.Mul(*(r.extent for r in ranges))
 
 
-def matrix_product(statement: Contract, shapes: Mapping[str, Sequence[Expr]]) -> MatrixProduct | None:
+def _separate(access: Access, symbols: set[Dummy]) -> bool:
+    """Whether every subscript is a loop index of its own, or leaves all of them alone."""
+    moving = [i for i in access.indices if i.free_symbols & symbols]
+    return len(set(moving)) == len(moving) and all(i in symbols for i in moving)
+
+
+def matrix_product(
+    statement: Contract, shapes: Mapping[str, Sequence[Expr]], nonnegative: Callable[[Expr], bool]
+) -> MatrixProduct | None:
     """The contraction as a (batched) matrix product; None where plain loops must do.
 
     An operand without row indices is one row: a matrix-vector product. The operand that holds the
-    last index of `out` is `right`.
+    last index of `out` is `right`. `nonnegative` proves that no loop is empty.
     """
     out, left, right = statement.out, statement.left, statement.right
-    for access in (out, left, right):
-        if len(set(access.indices)) != len(access.indices) or not all(isinstance(i, Dummy) for i in access.indices):
-            return None
-    if not out.indices or not statement.reduced:
+    symbols = {r.symbol for r in statement.loops}
+    if not all(_separate(access, symbols) for access in (out, left, right)):
+        return None
+    if not out.indices or not statement.reduced or out.indices[-1] not in symbols:
+        return None
+    if any(r.lower != 0 or not nonnegative(r.upper) for r in statement.loops):
         return None
     if out.indices[-1] not in right.indices:
         left, right = right, left
@@ -79,7 +89,7 @@ def matrix_product(statement: Contract, shapes: Mapping[str, Sequence[Expr]]) ->
     rows = [r for r in statement.ranges if r.symbol in in_left and r not in batch]
     columns = [r for r in statement.ranges if r.symbol in in_right and r not in batch]
     shared = all(r.symbol in in_left and r.symbol in in_right for r in statement.reduced)
-    covered = len(batch) + len(rows) + len(columns) == len(out.indices)
+    covered = len(batch) + len(rows) + len(columns) == len(statement.ranges)
     if not shared or not covered or out.indices[-1] in {r.symbol for r in batch}:
         return None
     place = {symbol: n for n, symbol in enumerate(left.indices)}

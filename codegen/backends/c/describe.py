@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from chainrule.codegen.backends.formula import equation_text
-from chainrule.codegen.ir import BATCH, Kind, Program
+from chainrule.codegen.ir import BATCH, Program
 
 from .interface import EntryPoint, Interface, Struct, real_of, spell_shape
 from .layout import comment
@@ -17,6 +15,9 @@ _PURPOSE = {
     "cost": "cost_avg, the mean of the cost over the batch.",
     "gradients": "cost_avg and its gradients, in one pass.",
     "vjp": "The vector-Jacobian product: the derivatives of sum(cotangent * output).",
+    "jvp": "The Jacobian-vector product: the tangents of the outputs, for the tangents v of what they depend on.",
+    "hvp": "The Hessian-vector product: the second derivatives of cost_avg times v.",
+    "gauss_newton": "The product of v with the Gauss-Newton form of the Hessian of cost_avg.",
 }
 
 
@@ -47,18 +48,10 @@ def entry_comment(entry: EntryPoint, face: Interface) -> str:
     """What an entry point reads and writes, with shapes."""
     kernel, own = entry.kernel, face.own
     lines = [_PURPOSE.get(kernel.entry, f"The kernel {kernel.entry}."), ""]
-    read = [m.name for m in face.parameters.members if any(b.name == m.tensor for b in kernel.arguments)]
-    if read:
-        lines.append(f"    reads {own('p')}: {', '.join(read)}")
+    lines += _members(entry, face, "p")
     lines += [f"    reads {face.data(b.name)} {spell_shape(b.shape, face.size_env)}" for b in entry.data]
-    if entry.cotangents:
-        lines.append(f"    reads {own('c')}: {_names(face.cotangents, _tensors(entry, Kind.COTANGENT))}")
-    results = [kernel.buffer(name) for name in kernel.results]
-    if entry.outputs:
-        plain = [b.name for b in results if b.adjoint_of is None]
-        lines.append(f"    writes {own('out')}: {_names(face.outputs, plain)}")
-    if entry.gradients:
-        lines.append(f"    writes {own('g')}: {_names(face.gradients, [b.adjoint_of or '' for b in results])}")
+    for word in ("c", "v", "out", "g"):
+        lines += _members(entry, face, word)
     if entry.cost:
         lines.append(f"    writes {own('cost')}: one number")
     enough = f"at least {face.program.name}_workspace(...) bytes, of any alignment"
@@ -67,10 +60,11 @@ def entry_comment(entry: EntryPoint, face: Interface) -> str:
     return comment(lines)
 
 
-def _tensors(entry: EntryPoint, kind: Kind) -> list[str]:
-    return [b.adjoint_of or b.name for b in entry.kernel.arguments if b.kind is kind]
-
-
-def _names(struct: Struct, tensors: Iterable[str]) -> str:
-    wanted = set(tensors)
-    return ", ".join(m.name for m in struct.members if m.tensor in wanted)
+def _members(entry: EntryPoint, face: Interface, word: str) -> list[str]:
+    """The line that names the members of a struct that the entry point reads or writes."""
+    used = {m.name for b in entry.kernel.buffers if entry.word(b) == word and (m := entry.member(b)) is not None}
+    if not used:
+        return []
+    struct = entry.structs[word]
+    names = ", ".join(m.name for m in struct.members if m.name in used)
+    return [f"    {'reads' if struct.read_only else 'writes'} {face.own(word)}: {names}"]

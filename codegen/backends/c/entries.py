@@ -13,8 +13,9 @@ from chainrule.symbolic.expressions import Call
 from . import sizes
 from .body import Body
 from .functions import with_sizes_inlined
-from .interface import EntryPoint, Interface, Struct, is_cost, prototype, tensor_of
+from .interface import EntryPoint, Interface, is_cost, prototype
 from .names import Names
+from .nest import Prover
 
 __all__ = ["EntryText", "entry_text"]
 
@@ -52,19 +53,9 @@ class _Arrays:
                 self.names[buffer.name] = face.own("cost")
                 continue
             self.names[buffer.name] = names.claim(buffer.name)
-            struct = self._struct(buffer)
-            if struct is not None:
-                word = {"parameters": "p", "cotangents": "c", "outputs": "out", "gradients": "g"}[struct[0]]
-                self.sources[buffer.name] = f"{face.own(word)}->{struct[1].named(tensor_of(buffer)).name}"
-
-    def _struct(self, buffer: Buffer) -> tuple[str, Struct] | None:
-        if buffer.kind is Kind.PARAMETER:
-            return "parameters", self.face.parameters
-        if buffer.kind is Kind.COTANGENT:
-            return "cotangents", self.face.cotangents
-        if buffer.kind is Kind.OUTPUT:
-            return ("outputs", self.face.outputs) if buffer.adjoint_of is None else ("gradients", self.face.gradients)
-        return None
+            word, member = entry.word(buffer), entry.member(buffer)
+            if word is not None and member is not None:
+                self.sources[buffer.name] = f"{face.own(word)}->{member.name}"
 
     def pointers(self) -> tuple[list[str], list[str]]:
         """The pointers that must not be null (a struct before its members), and the element arrays among them."""
@@ -86,7 +77,7 @@ class _Arrays:
                 if buffer.kind is Kind.OUTPUT:
                     owners[buffer.slot] = self.names[buffer.name]
         inside = [self._inside(b, owners, next_name) for b in _locals(self.entry.kernel, body)]
-        if inside or body.products:
+        if any("take(" in line for line in inside) or body.products:
             alignment = f"(ALIGNMENT - (uintptr_t){workspace} % ALIGNMENT) % ALIGNMENT"
             lines.append(f"char *{next_name} = (char *){workspace} + {alignment};")
         lines.extend(inside)
@@ -105,7 +96,7 @@ class _Arrays:
         if buffer.slot in owners:
             return f"{element} *const {name} = {owners[buffer.slot]}; /* in place */"
         owners[buffer.slot] = name
-        count = sizes.elements(buffer.shape, self.face.size_env)
+        count = sizes.elements(buffer.shape, self.face.size_env, Prover({}, self.face.axes).nonnegative)
         return f"{element} *restrict {name} = take(&{next_name}, {count});"
 
 
@@ -118,11 +109,11 @@ def entry_text(entry: EntryPoint, face: Interface, call: Callable[[Call], str], 
     kernel = with_sizes_inlined(entry.kernel)
     names, env = face.scope.inner(), face.size_env
     arrays = _Arrays(entry, face, names)
-    body = Body(kernel, face.element, env, arrays.names, names, call, used).emit()
+    body = Body(kernel, face.element, env, arrays.names, names, call, used, face.axes).emit()
     next_name, workspace = names.claim("next"), face.own("workspace")
     pointers, elements = arrays.pointers()
     declarations = arrays.declarations(body, next_name, workspace)
-    ignored = [face.own("p")] if entry.parameters and face.own("p") not in pointers else []
+    ignored = [face.own(w) for w in entry.structs if face.own(w) not in pointers]
     needs = any(workspace in line for line in declarations)
     return EntryText(
         entry.symbol,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from sympy import Expr
 
 from chainrule.codegen.backends.formula import expression_text
-from chainrule.codegen.ir import Kernel, Map, Program, Reduce, Scan, Statement
+from chainrule.codegen.ir import Kernel, Map, Program, Reduce, Scan, Scatter, Statement
 from chainrule.symbolic.errors import LoweringError
 from chainrule.symbolic.expressions import Access, Call, walk
 from chainrule.symbolic.system import FunctionDefinition
@@ -89,8 +89,15 @@ def with_sizes_inlined(kernel: Kernel) -> Kernel:
                 return body
             body = body.xreplace({c: functions[c.name].apply(c) for c in calls})
 
+    def opened(statement: Statement) -> Statement:
+        if isinstance(statement, (Map, Reduce, Scatter)):
+            return replace(statement, body=inline(statement.body))
+        return statement
+
     def visit(statement: Statement | Scan) -> Statement | Scan:
-        return replace(statement, body=inline(statement.body)) if isinstance(statement, (Map, Reduce)) else statement
+        if isinstance(statement, Scan):
+            return replace(statement, statements=tuple(opened(s) for s in statement.statements))
+        return opened(statement)
 
     if not any(sized(f) for f in kernel.functions):
         return kernel

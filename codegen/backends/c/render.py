@@ -22,6 +22,16 @@ WIDE, NARROW = {"rows": 8, "vectors": 3}, {"rows": 6, "vectors": 2}
 CHUNK_BYTES = 160 * 1024
 """Packed panels in use at a time: they share the second-level cache with the rest."""
 
+_PURPOSES = (
+    "What the model has learnt: read only, shared by all samples.",
+    "The cotangents of the outputs: read only.",
+    "A direction, as a tangent of each tensor: read only.",
+    "Where the outputs go.",
+    "Where the tangents of the outputs go.",
+    "Where the gradients go, and their products with a direction: each has the shape of its tensor.",
+)
+"""What the structs are for, in the order of `Interface.structs`."""
+
 
 def fill(template: str, **strings: object) -> str:
     """The template with its strings in place: an undefined name is an error, and C is not escaped as HTML."""
@@ -38,12 +48,6 @@ def fill(template: str, **strings: object) -> str:
 
 def render_header(face: Interface) -> str:
     """NAME.h: structs and prototypes, each with its shapes."""
-    purposes = (
-        (face.parameters, "What the model has learnt: read only, shared by all samples."),
-        (face.cotangents, "The cotangents of the outputs: read only."),
-        (face.outputs, "Where the outputs go."),
-        (face.gradients, "Where the gradients go: each has the shape of its tensor."),
-    )
     return fill(
         "header.h.jinja",
         title=title(face.program, f"{face.program.name}.h", face),
@@ -51,7 +55,7 @@ def render_header(face: Interface) -> str:
         guard=face.program.name.upper(),
         structs=[
             {"type_name": s.type_name, "purpose": purpose, "lines": struct_lines(s, face)}
-            for s, purpose in purposes
+            for s, purpose in zip(face.structs, _PURPOSES, strict=True)
             if s.members
         ],
         entries=[{"comment": entry_comment(e, face), "prototype": prototype(e, face)} for e in face.entries],
@@ -68,7 +72,8 @@ def render_source(face: Interface) -> str:
     shapes = _checked_shapes(face)
     kinds = {kind for t in texts for kind in t.layouts}
     entries = [_entry_strings(t, face) for t in texts]
-    everything = "".join(str(e) for e in entries) + "".join(shapes)
+    zero = [*(f"{s} == 0" for s in face.sizes), *_derived_axes(face)]
+    everything = "".join([*(str(e) for e in entries), *shapes, *zero])
     return fill(
         "source.c.jinja",
         **own,
@@ -79,10 +84,12 @@ def render_source(face: Interface) -> str:
         shapes=shapes,
         products=_products(face, kinds) if kinds else "",
         entries=entries,
-        size_zero=" || ".join([*(f"{s} == 0" for s in face.sizes), *_derived_axes(face)]),
-        uses_plus="plus(" in everything or any(t.slots or t.products for t in texts),
-        uses_minus="minus(" in everything or bool(_derived_axes(face)),
-        uses_take="take(" in everything,
+        size_zero=" || ".join(zero),
+        plus="plus(" in everything or any(t.slots or t.products for t in texts),
+        **{
+            word: re.search(rf"\b{word}\(", everything) is not None
+            for word in ("minus", "divide", "monus", "smaller", "take", "memset")
+        },
         workspace=face.own("workspace"),
         bytes=face.own("bytes"),
     )
@@ -125,10 +132,8 @@ def _checked_shapes(face: Interface) -> list[str]:
 
 
 def _derived_axes(face: Interface) -> list[str]:
-    """The conditions under which an axis that is computed from sizes has no elements."""
-    axes = dict.fromkeys(d for shape in _shapes(face) for d in shape if d.free_symbols and not d.is_Symbol)
-    texts = [sizes.checked(d, face.size_env) for d in axes]
-    return [f"{t} == 0" for t in texts if "minus(" in t]
+    """The conditions under which an axis of the caller's that is computed from sizes has no elements."""
+    return [f"{sizes.checked(d, face.size_env)} == 0" for d in face.axes]
 
 
 def _products(face: Interface, kinds: set[str]) -> str:

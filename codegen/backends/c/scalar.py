@@ -21,6 +21,7 @@ from chainrule.symbolic.primitives import Sigmoid, Softplus
 
 from . import sizes
 from .literals import literal
+from .order import is_costly
 
 __all__ = ["ATOM", "TERNARY", "UNARY", "ScalarPrinter"]
 
@@ -102,6 +103,7 @@ class ScalarPrinter:
         self._call = call
         self._fixed = fixed
         self._hoist = hoist
+        self._branches = 0  # conditionals around what is printed: an array may not be read before them
 
     def text(self, node: Expr, level: int = TERNARY) -> str:
         """C text of the expression, in parentheses where it binds less tightly than `level`."""
@@ -123,6 +125,8 @@ class ScalarPrinter:
     def _parts(self, node: Expr) -> tuple[str, int]:
         if isinstance(node, Access):
             return self._read(node), ATOM
+        if is_costly(node) and not node.is_number and self._is_fixed(node):
+            return self._held(node).name, ATOM
         if isinstance(node, Call):
             return f"{self._call(node)}({', '.join(self.text(a) for a in node.arguments)})", ATOM
         if isinstance(node, Where):
@@ -193,14 +197,24 @@ class ScalarPrinter:
             if factor.is_Add:  # 2*u - 2*v is 2*(u - v), and the 2 joins the constant
                 content, others[place] = factor.primitive()
                 constant *= content
-        fixed = [f for f in others if self._fixed and self._fixed(f)]
-        if len(fixed) < len(others) and any(f.args for f in fixed):
-            held = Symbol(self._hoist(sp.Mul(abs(constant), *fixed)), real=True)
-            self.values[held] = held.name
+        fixed = [f for f in others if self._is_fixed(f)]
+        work = len(fixed) + (abs(constant) != 1) > 1 or any(f.args and not isinstance(f, Access) for f in fixed)
+        if len(fixed) < len(others) and work and any(f.args for f in fixed):
+            held = self._held(sp.Mul(abs(constant), *fixed))
             constant, others = sp.sign(constant), [held, *(f for f in others if f not in fixed)]
         below = [1 / f for f in others if f.is_Pow and f.exp.is_number and f.exp.is_negative]
         above = [f for f in others if not (f.is_Pow and f.exp.is_number and f.exp.is_negative)]
         return constant, above, below
+
+    def _is_fixed(self, node: Expr) -> bool:
+        """Whether the loops leave the value alone and it may be computed before them."""
+        return bool(self._fixed and self._fixed(node)) and not (self._branches and node.has(Access))
+
+    def _held(self, value: Expr) -> Symbol:
+        """The value, computed before the loops, under the name it got there."""
+        held = Symbol(self._hoist(value), real=True)
+        self.values[held] = held.name
+        return held
 
     def _quotient(self, above: list[Expr], below: list[Expr]) -> tuple[str, int]:
         text = " * ".join(self.text(f, MULTIPLY if m == 0 else UNARY) for m, f in enumerate(above))
@@ -235,7 +249,11 @@ class ScalarPrinter:
         if type(condition) in _NEGATED and otherwise.is_number and not then.is_number:
             condition = _NEGATED[type(condition)](condition.lhs, condition.rhs, evaluate=False)
             then, otherwise = otherwise, then
-        return f"{self.text(condition, OR)} ? {self.text(then, OR)} : {self.text(otherwise)}"
+        test = self.text(condition, OR)
+        self._branches += 1
+        text = f"{test} ? {self.text(then, OR)} : {self.text(otherwise)}"
+        self._branches -= 1
+        return text
 
     def _condition(self, node: Boolean) -> tuple[str, int]:
         if isinstance(node, Relational):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 from sympy import Add, Integer
@@ -16,6 +17,7 @@ from .functions import FunctionTable, with_sizes_inlined
 from .helpers import helper_texts
 from .interface import EntryPoint, Interface, Struct, real_of, spell_shape, tensor_of
 from .names import Names, member
+from .nest import Prover
 from .render import fill
 
 __all__ = ["render_test"]
@@ -59,9 +61,12 @@ def render_test(face: Interface) -> str:
         }
         for m in face.gradients.members
     ]
+    strings = reference.strings()
+    text = str(strings["reference_statements"]) + str(strings["reference_elements"])
     return fill(
         "test.c.jinja",
-        **reference.strings(),
+        **strings,
+        **{word: re.search(rf"\b{word}\(", text) is not None for word in ("larger", "smaller", "monus", "memset")},
         **_call(face, entry, tensors),
         name=face.program.name,
         real=face.element,
@@ -119,7 +124,9 @@ class _Reference:
             scope.claim(own)
         functions = FunctionTable(face.program, "double", "reference", scope, used)
         names = {b.name: scope.claim(b.name) for b in self.kernel.buffers}
-        body = Body(self.kernel, "double", face.size_env, names, scope, functions.name, used, products=False).emit()
+        body = Body(
+            self.kernel, "double", face.size_env, names, scope, functions.name, used, face.axes, products=False
+        ).emit()
         lines = [f"const size_t {s} = at->{s};" for s in face.sizes] + [f"(void){s};" for s in face.sizes]
         owners: dict[str, str] = {}
         counts: list[str] = []
@@ -151,7 +158,8 @@ class _Reference:
         if buffer.slot in owners:
             return [f"double *const {name} = {owners[buffer.slot]}; /* in place */"]
         owners[buffer.slot] = name
-        counts.append(sizes.elements(buffer.shape, self.face.size_env))
+        proved = Prover({}, self.face.axes).nonnegative
+        counts.append(sizes.elements(buffer.shape, self.face.size_env, proved))
         return [f"double *const {name} = take(&next, {counts[-1]});"]
 
 
@@ -203,8 +211,10 @@ def _call(face: Interface, entry: EntryPoint, tensors: list[_Tensor]) -> dict[st
     lines += ["void *workspace = allocate(bytes, 1);", *(["double cost = 0.0;"] if entry.cost else [])]
 
     def call(of: EntryPoint, cost: str) -> str:
-        arguments = ["&p"] * of.parameters + [values[Kind.DATA, b.name] for b in of.data] + ["&c"] * of.cotangents
-        arguments += [*face.sizes, *["&g"] * of.gradients, *[cost] * of.cost, "workspace", "bytes"]
+        arguments = (
+            ["&p"] * bool(of.parameters) + [values[Kind.DATA, b.name] for b in of.data] + ["&c"] * bool(of.cotangents)
+        )
+        arguments += [*face.sizes, *["&g"] * bool(of.gradients), *[cost] * of.cost, "workspace", "bytes"]
         return f"{of.symbol}({', '.join(arguments)})"
 
     costs = [e for e in face.entries if e.kernel.entry == COST]

@@ -1,23 +1,38 @@
 """Whole-number expressions in sizes and indices, as `size_t` arithmetic.
 
-`plain` is for code that runs after the sizes were checked; `checked` is for the check itself, in
-saturating arithmetic (`plus`, `minus`, `times` of the template) that can neither wrap nor go below 0.
+Sums wrap around and back, so that a sum whose value is not negative is right whatever its order. Where
+a value may be negative it is never formed: comparisons move every term to the side where it is added,
+and `saturating` gives 0 (`monus`). `checked` is for the check of the sizes themselves: it saturates at
+both ends (`plus`, `minus`, `times`, `divide` of the template) and can neither wrap nor go below 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import sympy as sp
-from sympy import Expr, Symbol
+from sympy import Expr, Integer, Max, Min, Symbol
 from sympy.core.relational import Relational
 from sympy.core.sorting import default_sort_key
 
 from chainrule.symbolic.errors import LoweringError
 
-__all__ = ["address", "checked", "checked_elements", "compare", "elements", "plain"]
+__all__ = [
+    "address",
+    "checked",
+    "checked_elements",
+    "compare",
+    "elements",
+    "folded",
+    "holds",
+    "plain",
+    "quotient",
+    "saturating",
+]
 
 Env = Mapping[Symbol, str]
+
+_MANY = {Max: "larger", Min: "smaller"}
 
 
 def _signed_terms(expression: Expr) -> tuple[list[Expr], list[Expr]]:
@@ -29,16 +44,39 @@ def _signed_terms(expression: Expr) -> tuple[list[Expr], list[Expr]]:
     return added, taken
 
 
+def _rounded(expression: Expr) -> tuple[Expr, Expr] | None:
+    """numerator, divisor such that the expression is ⌊numerator/divisor⌋; None where it rounds nothing.
+
+    What is added to the one rounded quotient joins it: ⌊u/q⌋ + c = ⌊(u + q·c)/q⌋.
+    """
+    found = sorted(expression.atoms(sp.floor, sp.ceiling), key=default_sort_key)
+    if not found:
+        return None
+    outer = found[0]
+    rest = sp.expand(expression - outer)
+    inside, divisor = outer.args[0].as_numer_denom()
+    if len(found) > 1 or rest.has(outer) or not divisor.is_positive:
+        raise LoweringError(f"{expression} cannot stand in a size: at most one quotient is rounded")
+    up = divisor - 1 if isinstance(outer, sp.ceiling) else Integer(0)
+    return sp.expand(inside + up + divisor * rest), divisor
+
+
 def _atom(factor: Expr, env: Env) -> str:
     if factor.is_Integer:
         return str(int(factor))
     if factor.is_Symbol and factor in env:
         return env[factor]
-    if isinstance(factor, sp.floor):
-        numerator, denominator = factor.args[0].as_numer_denom()
-        if denominator.is_Integer and denominator > 1:
-            return f"({plain(numerator, env)}) / {int(denominator)}"
+    if isinstance(factor, (Max, Min)):
+        return folded(_MANY[type(factor)], [plain(a, env) for a in sorted(factor.args, key=default_sort_key)])
     raise LoweringError(f"{factor} cannot stand in a size: sizes are sums and products of whole numbers and names")
+
+
+def folded(function: str, parts: Sequence[str]) -> str:
+    """A function of two arguments applied to all of them."""
+    text = parts[0]
+    for part in parts[1:]:
+        text = f"{function}({text}, {part})"
+    return text
 
 
 def _factors(term: Expr) -> list[Expr]:
@@ -55,24 +93,60 @@ def _product(term: Expr, env: Env) -> str:
     return " * ".join(_atom(f, env) for f in _factors(term))
 
 
+def _sum(terms: Sequence[Expr], env: Env) -> str:
+    return " + ".join(_product(t, env) for t in terms) or "0"
+
+
+def _grouped(text: str) -> str:
+    bare = text.isidentifier() or text.isdigit() or (text.endswith(")") and text.split("(")[0].isidentifier())
+    return text if bare else f"({text})"
+
+
 def plain(expression: Expr, env: Env) -> str:
-    """The expression as C, terms that are taken away last."""
+    """The expression, which is not negative, as C; terms that are taken away come last."""
+    rounded = _rounded(expression)
+    if rounded is not None:
+        return f"{_grouped(plain(rounded[0], env))} / {_grouped(plain(rounded[1], env))}"
     added, taken = _signed_terms(expression)
-    text = " + ".join(_product(t, env) for t in added) or "0"
-    return text + "".join(f" - {_product(t, env)}" for t in taken)
+    return _sum(added, env) + "".join(f" - {_product(t, env)}" for t in taken)
+
+
+def saturating(expression: Expr, env: Env) -> str:
+    """The expression where it is positive, else 0."""
+    added, taken = _signed_terms(expression)
+    return f"monus({_sum(added, env)}, {_sum(taken, env)})" if taken else _sum(added, env)
+
+
+def quotient(numerator: Expr, divisor: Expr, env: Env, proved: Callable[[Expr], bool]) -> str:
+    """⌊numerator/divisor⌋ where that is positive, else 0. `proved` tells what cannot be negative."""
+    numerator = sp.expand(numerator)
+    if divisor == 1:
+        return plain(numerator, env) if proved(numerator) else saturating(numerator, env)
+    if not proved(numerator):
+        return f"{_grouped(saturating(numerator, env))} / {_grouped(plain(divisor, env))}"
+    multiples = sp.Add(*(t for t in sp.Add.make_args(numerator) if (t / divisor).is_integer))
+    whole, rest = sp.expand(multiples / divisor), sp.expand(numerator - multiples)
+    if rest.is_Integer:
+        return plain(whole + rest // divisor, env)
+    if whole == 0 or not (proved(whole) and proved(rest)):
+        whole, rest = Integer(0), numerator
+    text = f"{_grouped(plain(rest, env))} / {_grouped(plain(divisor, env))}"
+    return text if whole == 0 else f"{text} + {plain(whole, env)}"
 
 
 def _factor(expression: Expr, env: Env) -> str:
-    text = plain(expression, env)
-    return f"({text})" if " " in text else text
+    return _grouped(plain(expression, env))
 
 
-def elements(shape: Sequence[Expr], env: Env) -> str:
-    """How many elements an array of that shape has."""
+def elements(shape: Sequence[Expr], env: Env, proved: Callable[[Expr], bool] | None = None) -> str:
+    """How many elements an array of that shape has; with `proved`, 0 where an axis has a negative length."""
     axes = [d for d in shape if d != 1]
     if all(d.is_Integer for d in axes):
         return str(int(sp.prod(axes)))
-    return " * ".join(_factor(d, env) for d in axes) if len(axes) != 1 else plain(axes[0], env)
+    texts = [
+        plain(d, env) if proved is None else quotient(*(_rounded(d) or (d, Integer(1))), env, proved) for d in axes
+    ]
+    return " * ".join(_grouped(t) for t in texts) if len(axes) != 1 else texts[0]
 
 
 def address(indices: Sequence[Expr], shape: Sequence[Expr], env: Env) -> str:
@@ -92,36 +166,54 @@ def address(indices: Sequence[Expr], shape: Sequence[Expr], env: Env) -> str:
 
 def checked(expression: Expr, env: Env) -> str:
     """The expression in saturating arithmetic: SIZE_MAX where it is too large, 0 where it is not positive."""
+    rounded = _rounded(expression)
+    if rounded is not None:
+        return f"divide({checked(rounded[0], env)}, {plain(rounded[1], env)})"
 
-    def fold(function: str, parts: list[str]) -> str:
-        text = parts[0]
-        for part in parts[1:]:
-            text = f"{function}({text}, {part})"
-        return text
+    def atom(factor: Expr) -> str:
+        if isinstance(factor, (Max, Min)):
+            return folded(_MANY[type(factor)], [checked(a, env) for a in sorted(factor.args, key=default_sort_key)])
+        return _atom(factor, env)
 
     def monomial(term: Expr) -> str:
-        return fold("times", [_atom(f, env) for f in _factors(term)])
+        return folded("times", [atom(f) for f in _factors(term)])
 
     added, taken = _signed_terms(expression)
-    text = fold("plus", [monomial(t) for t in added]) if added else "0"
-    return f"minus({text}, {fold('plus', [monomial(t) for t in taken])})" if taken else text
+    text = folded("plus", [monomial(t) for t in added]) if added else "0"
+    return f"minus({text}, {folded('plus', [monomial(t) for t in taken])})" if taken else text
 
 
 def checked_elements(shape: Sequence[Expr], env: Env) -> str:
     """How many elements an array of that shape has, in saturating arithmetic."""
-    axes = [checked(d, env) for d in shape if d != 1] or ["1"]
-    text = axes[0]
-    for axis in axes[1:]:
-        text = f"times({text}, {axis})"
-    return text
+    return folded("times", [checked(d, env) for d in shape if d != 1] or ["1"])
 
 
 _SIGNS = {sp.Lt: "<", sp.Le: "<=", sp.Gt: ">", sp.Ge: ">=", sp.Eq: "==", sp.Ne: "!="}
+_TURNED = {sp.Lt: sp.Gt, sp.Le: sp.Ge, sp.Gt: sp.Lt, sp.Ge: sp.Le, sp.Eq: sp.Eq, sp.Ne: sp.Ne}
 
 
 def compare(relation: Relational, env: Env) -> str:
-    """A comparison of whole numbers, every term moved to the side where it is added: nothing goes below 0."""
-    added, taken = _signed_terms(relation.lhs - relation.rhs)
-    left = " + ".join(_product(t, env) for t in added) or "0"
-    right = " + ".join(_product(t, env) for t in taken) or "0"
-    return f"{left} {_SIGNS[type(relation)]} {right}"
+    """A comparison of whole numbers, every term moved to the side where it is added: nothing goes below 0.
+
+    Indices stand on the left where one side has none; `k <= n - 1` is written `k < n`.
+    """
+    sign = type(relation)
+    difference = sp.expand(relation.lhs - relation.rhs)
+    if sign in (sp.Ge, sp.Le):
+        strict = difference + 1 if sign is sp.Ge else difference - 1
+        if len(strict.as_ordered_terms()) < len(difference.as_ordered_terms()):
+            difference, sign = strict, sp.Gt if sign is sp.Ge else sp.Lt
+    added, taken = _signed_terms(difference)
+    if not _moves(added) and _moves(taken):
+        added, taken, sign = taken, added, _TURNED[sign]
+    return f"{_sum(added, env)} {_SIGNS[sign]} {_sum(taken, env)}"
+
+
+def _moves(terms: Sequence[Expr]) -> bool:
+    """Whether an index stands in the terms: sizes are positive, an index may be 0."""
+    return any(not symbol.is_positive for term in terms for symbol in term.free_symbols)
+
+
+def holds(condition: Expr, env: Env) -> str:
+    """`condition >= 0` as a comparison."""
+    return compare(sp.Ge(condition, 0, evaluate=False), env)

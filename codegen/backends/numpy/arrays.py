@@ -1,22 +1,26 @@
 """Kernel to arrays: the statements' formulas as values, and which value each result is.
 
-Memory is not decided here: buffers and slots of the kernel IR are names of values and no more.
+Memory is not decided here: buffers and slots of the kernel IR are names of values and no more, but
+for buffers that several statements (or the steps of a loop) fill piece by piece: those are cells.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sympy import Dummy, Integer
+import sympy as sp
+from sympy import Dummy, Expr, Integer, Symbol
 
-from chainrule.codegen.ir import Buffer, Contract, Kernel, Kind, Map, Reduce, Scan, Statement, format_statement
-from chainrule.symbolic.errors import LoweringError
+from chainrule.codegen.ir import Buffer, Kernel, Kind, Scan, Scatter, Statement
+from chainrule.symbolic.affine import Bounds, bounds_of, nonnegative, with_guards
+from chainrule.symbolic.expressions import Access, Range, accesses
 
-from .elementwise import Elementwise, Loops
-from .sums import loop_order, reduction
-from .values import Graph, Operand, Value
+from .elementwise import Elementwise
+from .nests import Nest, nest
+from .sums import Sum, reduction
+from .values import Graph, Operand, Region, Value
+from .windows import Loops, Window, merged
 
 __all__ = ["Arrays", "arrays"]
 
@@ -27,7 +31,9 @@ class Arrays:
 
     `steps` are the values computed at every call, in order, each with the number of the statement it
     was made for; `prepared` those that sizes alone decide. `results` maps each output buffer to its
-    value, `names` the values that a buffer's name stands for.
+    value, `names` the values that a buffer's name stands for. `cells` are the buffers filled piece by
+    piece, and whether what no statement fills is to be 0; `tops` says which of the kernel's statements
+    each statement is (part of), `labels` what the axes of a value over indices are called.
     """
 
     kernel: Kernel
@@ -36,77 +42,251 @@ class Arrays:
     steps: tuple[tuple[int, Value], ...]
     results: dict[str, Value]
     names: dict[int, str]
+    cells: dict[str, bool]
+    tops: tuple[int, ...]
+    labels: dict[int, tuple[str, ...]]
 
 
 def arrays(kernel: Kernel) -> Arrays:
     """The values of a kernel. Raises LoweringError, naming the formula, for one that NumPy cannot compute."""
-    graph = Graph()
-    reads = Counter(a.name for s in kernel.flat for a in s.reads())
-    buffers = {b.name: graph.given(b.name, b.shape).whole for b in kernel.arguments}
-    results: dict[str, Value] = {}
-    names: dict[int, str] = {}
-    shared: set[int] = set()
-    statements = tuple(_plain(s) for s in kernel.statements)
-    for number, statement in enumerate(statements):
-        graph.section = number
-        buffer = kernel.buffer(statement.out.name)
-        operand = graph.number(_statement(graph, statement, kernel, buffers, frozenset(shared)))
+    return _Builder(kernel).run()
+
+
+class _Builder:
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._graph = Graph()
+        self._nests = [[nest(s, o) for s in group] for group, o in _groups(kernel)]
+        self._reads = Counter(a.name for s in kernel.flat for a in s.reads())
+        self._buffers = {b.name: self._graph.given(b.name, b.shape).whole for b in kernel.arguments}
+        self._results: dict[str, Value] = {}
+        self._names: dict[int, str] = {}
+        self._shared: set[int] = set()
+        self._tops: list[int] = []
+        self._stores: list[Value] = []
+        self._cells = _cells(kernel, self._nests)
+        self._versions = Counter[str]()
+
+    def run(self) -> Arrays:
+        for name in self._cells:
+            self._buffers[name] = self._cell(name).whole
+        for top, (statements, outer) in enumerate(_groups(self._kernel)):
+            written = [n for n in dict.fromkeys(s.out.name for s in statements) if n in self._cells] if outer else []
+            enclosing = Region(top, outer[0].symbol) if outer else None
+            self._graph.region = enclosing
+            for name in written:
+                self._buffers[name] = self._cell(name).whole
+            for statement, found in zip(statements, self._nests[top], strict=True):
+                self._tops.append(top)
+                self._statement(statement, found, outer)
+                self._graph.region = enclosing
+            self._graph.region = None
+            for name in written:
+                self._buffers[name] = self._cell(name).whole
+        for name in self._cells:
+            if self._kernel.buffer(name).kind is Kind.OUTPUT:
+                self._results[name] = self._buffers[name].value
+        wanted = _needed([*self._results.values(), *self._stores])
+        return Arrays(
+            self._kernel,
+            self._kernel.flat,
+            tuple(v for v in self._graph.values if v.number in wanted and v.static),
+            tuple(self._ordered(wanted)),
+            self._results,
+            self._names,
+            self._cells,
+            tuple(self._tops),
+            self._graph.labels,
+        )
+
+    def _ordered(self, wanted: set[int]) -> list[tuple[int, Value]]:
+        """The steps; what a loop does not change comes before it."""
+
+        def key(step: tuple[int, Value]) -> tuple[int, bool, int]:
+            section, value = step
+            looped = value.region is not None and value.region.symbol is not None
+            return self._tops[section], looped, value.number
+
+        values = (v for v in self._graph.values if v.number in wanted and _computed(v))
+        return sorted(((self._graph.sections[v.number], v) for v in values), key=key)
+
+    # --- statements
+
+    def _cell(self, name: str) -> Value:
+        self._versions[name] += 1
+        before = self._buffers.get(name)
+        shape = self._kernel.buffer(name).shape
+        return self._graph.cell(name, shape, self._versions[name], before.value if before is not None else None)
+
+    def _statement(self, statement: Statement, found: Nest, outer: tuple[Range, ...]) -> None:
+        top, symbol, name = self._tops[-1], outer[0].symbol if outer else None, statement.out.name
+        self._graph.section = len(self._tops) - 1
+        if statement.when:
+            self._graph.region = Region(top, symbol, statement.when)
+        scattered = isinstance(statement, Scatter)
+        if found.conditions or scattered:
+            place = _everything(self._kernel.buffer(name)) if scattered else _written(found)
+            self._store(name, self._graph.scalar(0), place)
+        conditions = (*statement.when, *found.conditions)
+        if found.conditions:
+            self._graph.region = Region(top, symbol, conditions)
+        operand = self._value(found, with_guards(bounds_of(outer), conditions))
+        if name in self._cells:
+            self._store(name, operand, _written(found), scattered and not _injective(found))
+            if scattered:
+                self._graph.labels[self._stores[-1].number] = tuple(r.symbol.name for r in found.left)
+        else:
+            self._finish(operand, self._kernel.buffer(name))
+
+    def _value(self, found: Nest, known: Bounds) -> Operand:
+        """The right side over the loops of the left side."""
+        order = _loop_order(found)
+        symbols = {r.symbol: Symbol(f"_{m}", integer=True) for m, r in enumerate(order)}
+        extents = tuple(_extent(r) for r in order)
+        loops = Loops(extents, tuple(r.symbol.name for r in order), known)
+        elementwise = Elementwise(self._graph, self._buffers, self._kernel.functions, loops)
+        factors = tuple(f.xreplace(symbols) for f in found.factors)
+        kept = tuple(order.index(r) for r in found.kept)
+        if found.kind == "map":
+            built = self._graph.number(elementwise.build(factors[0]))
+            operand = built.placed({a: m for m, a in enumerate(kept)})
+        else:
+            guards = tuple(g.xreplace(symbols) for g in found.guards)
+            reduced = tuple(order.index(r) for r in found.reduced)
+            wanted = Sum(found.kind, factors, guards, kept, reduced)
+            operand = reduction(self._graph, elementwise, wanted, frozenset(self._shared))
+        return self._merged(found, operand)
+
+    def _merged(self, found: Nest, operand: Operand) -> Operand:
+        if not found.merges:
+            return operand
+        places = {r.symbol: m for m, r in enumerate(found.kept)}
+        value = self._graph.full(operand, tuple(_extent(r) for r in found.kept))
+        if not _computed(value):
+            value = self._graph.value("copy", (value.whole,), value.shape)
+        groups = [(places[m.outer], m.stride, m.start, m.extent) for m in found.merges]
+        return merged(self._graph, value, groups).whole
+
+    # --- where it goes
+
+    def _finish(self, operand: Operand, buffer: Buffer) -> None:
+        operand = self._graph.number(operand)
         if buffer.kind is Kind.OUTPUT:
-            operand = _own(graph, operand, buffer, results).whole
-            results[buffer.name] = operand.value
-        if reads[buffer.name] > 1 or buffer.kind is Kind.OUTPUT:
-            shared.add(operand.value.number)
-        if operand.value.operation not in ("given", "scalar", "view"):
-            names.setdefault(operand.value.number, buffer.name)
-        buffers[buffer.name] = operand
-    wanted = _needed(results)
-    prepared = tuple(v for v in graph.values if v.number in wanted and v.static)
-    steps = tuple((graph.sections[v.number], v) for v in graph.values if v.number in wanted and _computed(v))
-    return Arrays(kernel, statements, prepared, steps, results, names)
+            operand = self._own(operand, buffer).whole
+            self._results[buffer.name] = operand.value
+        if self._reads[buffer.name] > 1 or buffer.kind is Kind.OUTPUT:
+            self._shared.add(operand.value.number)
+        if operand.value.operation not in ("given", "scalar", "view", "cell"):
+            self._names.setdefault(operand.value.number, buffer.name)
+        self._buffers[buffer.name] = operand
+
+    def _own(self, operand: Operand, buffer: Buffer) -> Value:
+        """The operand as a value that can be written to the output's own memory."""
+        value = self._graph.full(operand, buffer.shape)
+        if value.static or not _computed(value) or value in self._results.values():
+            return self._graph.value("copy", (value.whole,), buffer.shape, ("result", buffer.name))
+        return value
+
+    def _store(self, name: str, operand: Operand, place: tuple[Window, tuple[Expr, ...]], adding: bool = False) -> None:
+        seen, shape = place
+        detail = (*seen.detail, shape, "add" if adding else "set")
+        buffer = self._kernel.buffer(name)
+        before = self._buffers[name]
+        self._versions[name] += 1
+        stored = self._graph.value("store", (before, operand), buffer.shape, (*detail, name, self._versions[name]))
+        self._stores.append(stored)
+        self._buffers[name] = stored.whole
 
 
-def _plain(statement: Statement | Scan) -> Statement:
-    """The statement, where it is of a form that this backend writes; LoweringError for any other."""
-    if isinstance(statement, (Map, Reduce, Contract)) and statement.whole and not statement.when:
-        plain = all(isinstance(i, (Dummy, Integer)) for a in statement.reads() for i in a.indices)
-        if plain and not getattr(statement, "guards", ()):
-            return statement
-    raise LoweringError(f"no NumPy form yet: {format_statement(statement)}")
+def _groups(kernel: Kernel) -> list[tuple[tuple[Statement, ...], tuple[Range, ...]]]:
+    """The kernel's statements, those of one loop together, and the loop."""
+    return [(t.statements, (t.range,)) if isinstance(t, Scan) else ((t,), ()) for t in kernel.statements]
+
+
+def _written(found: Nest) -> tuple[Window, tuple[Expr, ...]]:
+    """The window of its buffer that a statement writes, and the window's shape."""
+    zero = {r.symbol: Integer(0) for r in found.left}
+    start = tuple(sp.expand(i.xreplace(zero)) for i in found.out)
+    steps = tuple(tuple(sp.expand(i).coeff(r.symbol, 1) for i in found.out) for r in found.left)
+    return Window(start, steps), tuple(_extent(r) for r in found.left)
+
+
+def _everything(buffer: Buffer) -> tuple[Window, tuple[Expr, ...]]:
+    axes = range(len(buffer.shape))
+    steps = tuple(tuple(Integer(a == m) for a in axes) for m in axes)
+    return Window(tuple(Integer(0) for _ in axes), steps), buffer.shape
+
+
+def _injective(found: Nest) -> bool:
+    """Whether no two iterations of the left side's loops write the same element: at most one loop a subscript."""
+    symbols = {r.symbol for r in found.left}
+    used = [s for i in found.out for s in i.free_symbols if s in symbols]
+    return len(used) == len(set(used)) == len(symbols) and all(len(i.free_symbols & symbols) <= 1 for i in found.out)
+
+
+def _extent(r: Range) -> Expr:
+    return r.extent if nonnegative(r.extent, {}) else sp.Max(0, r.extent)
+
+
+def _loop_order(found: Nest) -> tuple[Range, ...]:
+    """The loops in the order in which the largest array that the nest computes with is stored.
+
+    Arrays inside formulas come first: others are viewed, in whatever order.
+    """
+    loops = {r.symbol: r for r in found.loops}
+    if found.kind == "map":
+        return tuple(loops.values())
+    order: dict[Expr, None] = {}
+    reads = [(isinstance(f, Access), a) for f in found.factors for a in accesses(f)]
+    for _, access in sorted(reads, key=lambda r: (r[0], -len(r[1].indices))):
+        for i in access.indices:
+            order.update(dict.fromkeys(s for s in loops if s in i.free_symbols))
+    order.update(dict.fromkeys(loops))
+    return tuple(loops[s] for s in order if isinstance(s, Dummy))
 
 
 def _computed(value: Value) -> bool:
-    return not value.static and value.operation not in ("given", "view")
+    return not value.static and value.operation not in ("given", "view", "cell", "scalar")
 
 
-def _statement(
-    graph: Graph, statement: Statement, kernel: Kernel, buffers: dict[str, Operand], shared: frozenset[int]
-) -> Operand:
-    if isinstance(statement, Map):
-        return Elementwise(graph, buffers, kernel.functions, Loops(statement.ranges)).build(statement.body)
-    assert isinstance(statement, (Reduce, Contract))
-    loops = Loops(loop_order(statement))
-    return reduction(graph, Elementwise(graph, buffers, kernel.functions, loops), statement, loops, shared)
+def _cells(kernel: Kernel, nests: list[list[Nest]]) -> dict[str, bool]:
+    """The buffers that are filled piece by piece, and whether some elements may stay unwritten."""
+    writes: dict[str, list[tuple[Statement, Nest, int]]] = {}
+    reads: dict[str, list[tuple[Statement, int]]] = {}
+    for top, (statements, _) in enumerate(_groups(kernel)):
+        for statement, found in zip(statements, nests[top], strict=True):
+            writes.setdefault(statement.out.name, []).append((statement, found, top))
+            for access in statement.reads():
+                reads.setdefault(access.name, []).append((statement, top))
+    cells: dict[str, bool] = {}
+    for name, every in writes.items():
+        buffer = kernel.buffer(name)
+        statement, found, top = every[0]
+        whole = len(every) == 1 and not isinstance(statement, Scatter) and _covers(statement, buffer)
+        plain = whole and not found.conditions
+        if isinstance(kernel.statements[top], Scan) or statement.when:
+            inside = all(at == top and set(statement.when) <= set(r.when) for r, at in reads.get(name, []))
+            plain = plain and inside and buffer.kind is not Kind.OUTPUT
+        if not plain:
+            cells[name] = not whole or bool(statement.when)
+    return cells
 
 
-def _own(graph: Graph, operand: Operand, buffer: Buffer, results: dict[str, Value]) -> Value:
-    """The operand as a value that can be written to the output's own memory."""
-    value = graph.full(operand, buffer.shape)
-    if value.static or not _computed(value) or value in results.values():
-        return graph.value("copy", (value.whole,), buffer.shape, ("result", buffer.name))
-    return value
+def _covers(statement: Statement, buffer: Buffer) -> bool:
+    """Whether the statement writes every element of its buffer."""
+    symbols = tuple(r.symbol for r in statement.ranges)
+    return statement.out.indices == symbols and all(
+        r.lower == 0 and sp.expand(r.extent - d) == 0 for r, d in zip(statement.ranges, buffer.shape, strict=True)
+    )
 
 
-def _needed(results: dict[str, Value]) -> set[int]:
-    """Numbers of the values that the results are made of."""
-
-    def visit(value: Value) -> Iterator[Value]:
-        for operand in value.operands:
+def _needed(roots: list[Value]) -> set[int]:
+    """Numbers of the values that the roots are made of."""
+    found = {v.number for v in roots}
+    pending = list(roots)
+    while pending:
+        for operand in pending.pop().operands:
             if operand.value.number not in found:
                 found.add(operand.value.number)
-                yield operand.value
-
-    found = {v.number for v in results.values()}
-    pending = list(results.values())
-    while pending:
-        pending.extend(visit(pending.pop()))
+                pending.append(operand.value)
     return found

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import sympy as sp
 from sympy import Expr, Symbol
 
+from chainrule.codegen.entries import PRODUCTS
 from chainrule.codegen.ir import BATCH, Buffer, Kernel, Kind, Program
 from chainrule.symbolic.errors import LoweringError
 from chainrule.symbolic.system import COST
@@ -21,8 +22,20 @@ from .sizes import whole_text
 
 __all__ = ["Argument", "Calling", "Function", "calling", "quoted"]
 
-TUPLES = {"forward": "Outputs", "gradients": "Gradients", "vjp": "Gradients"}
-_KINDS = {Kind.DATA: "data", Kind.PARAMETER: "parameter", Kind.COTANGENT: "cotangent"}
+TUPLES = {
+    "forward": "Outputs",
+    "gradients": "Gradients",
+    "vjp": "Gradients",
+    "jvp": "Tangents",
+    "hvp": "HessianProduct",
+    "gauss_newton": "GaussNewtonProduct",
+}
+_KINDS = {
+    Kind.DATA: "data",
+    Kind.PARAMETER: "parameter",
+    Kind.COTANGENT: "cotangent",
+    Kind.TANGENT: "tangent",
+}
 
 
 @dataclass(frozen=True)
@@ -104,10 +117,11 @@ class Calling:
     def results(self, kernel: Kernel) -> dict[str, Buffer]:
         """Public name → buffer of what the kernel returns besides the cost."""
         buffers = [kernel.buffer(name) for name in kernel.results if name != COST]
-        names = {"forward": self.program.outputs, "cost": ()}.get(kernel.entry, self.program.wrt)
+        outputs = self.program.outputs
+        names = {"forward": outputs, "jvp": outputs, "cost": ()}.get(kernel.entry, self.program.wrt)
         named = dict(zip(names, buffers, strict=True))
         for name, buffer in named.items():
-            if (buffer.adjoint_of or name) != name:
+            if kernel.entry in ("gradients", "vjp") and (buffer.adjoint_of or name) != name:
                 raise ValueError(f"{kernel.entry} returns the gradient of {buffer.adjoint_of} in the place of {name}'s")
         return named
 
@@ -119,7 +133,9 @@ class Calling:
 
     def takes(self, kernel: Kernel) -> list[str]:
         """What callers of the entry pass: whatever the formulas of its results mention."""
-        kinds = [Kind.DATA, Kind.PARAMETER] + ([Kind.COTANGENT] if kernel.entry == "vjp" else [])
+        kinds = [Kind.DATA, Kind.PARAMETER]
+        kinds += [Kind.COTANGENT] if kernel.entry == "vjp" else []
+        kinds += [Kind.TANGENT] if kernel.entry in PRODUCTS else []
         if kernel.entry != "forward":
             return [a.name for a in self.arguments.values() if a.kind in kinds]
         needed = {_public(b) for b in kernel.arguments} | set(self.program.outputs)
@@ -189,7 +205,7 @@ class Calling:
         for kernel in self.program.kernels:
             main = kernel.entry == self.main
             taken = tuple(n for n in self.takes(kernel) if self.arguments[n].kind is not Kind.PARAMETER)
-            reads = self.reads(kernel, Kind.DATA, Kind.COTANGENT)
+            reads = self.reads(kernel, Kind.DATA, Kind.COTANGENT, Kind.TANGENT)
             step = "self._step" if main else f'self._steps.get("{kernel.entry}") or self._prepare("{kernel.entry}")'
             run = f"self._run({', '.join([step, *reads])})"
             if COST in kernel.results:
@@ -213,6 +229,9 @@ _PLAN_RESULT = {
     "cost": "",
     "gradients": "The gradients are in `self.gradients`.",
     "vjp": "They stay in `self.gradients`.",
+    "jvp": "Views of the plan's arrays.",
+    "hvp": "Views of the plan's arrays.",
+    "gauss_newton": "Views of the plan's arrays.",
 }
 
 
@@ -223,6 +242,9 @@ def _summary(kernel: Kernel, program: Program) -> str:
         "cost": "cost_avg, the mean over the batch of the cost of one sample.",
         "gradients": f"cost_avg and its gradients with respect to {wrt}, in one pass.",
         "vjp": f"The vector-Jacobian product: gradients with respect to {wrt} of what the cotangents weigh.",
+        "jvp": f"The Jacobian-vector product: tangents of {', '.join(program.outputs)} in the given direction.",
+        "hvp": f"The product of cost_avg's Hessian with respect to {wrt} with the tangents.",
+        "gauss_newton": f"The product of cost_avg's Gauss-Newton matrix with respect to {wrt} with the tangents.",
     }[kernel.entry]
 
 
@@ -235,7 +257,8 @@ def _arguments(program: Program) -> Iterable[Argument]:
     """The program's arguments with their shapes in a kernel, the batch axis included."""
     seen = {(_public(b), b.kind): b.shape for k in program.kernels for b in k.arguments}
     for a in program.arguments:
-        usual = a.shape if a.kind is Kind.PARAMETER else (BATCH, *a.shape)
+        shared = a.kind is Kind.PARAMETER or (a.kind is Kind.TANGENT and not a.per_sample)
+        usual = a.shape if shared else (BATCH, *a.shape)
         yield Argument(a.name, a.kind, seen.get((a.name, a.kind), usual))
 
 

@@ -1,7 +1,7 @@
 """Sums of products as BLAS calls: which operand comes first, which is transposed, which axes are merged.
 
 A plan is tried in this order: one matrix product (`dot`), a stack of them (`matmul`), and Einstein
-summation for whatever is left.
+summation for whatever is left, overlapping windows among it: BLAS would take a copy of each window.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import sympy as sp
 from sympy import Expr
 
 from .values import Operand, Value
+from .windows import window
 
-__all__ = ["Layout", "Plan", "einsum_subscripts", "plan"]
+__all__ = ["Layout", "Plan", "einsum_subscripts", "overlapping", "plan"]
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,10 @@ def plan(value: Value) -> Plan:
     """The best call for a sum of products of two operands."""
     reduced = set(range(value.rank, value.rank + _count(value)))
     labels = [o.axes for o in value.operands]
-    if all(reduced <= set(a) for a in labels):
+    strided = any(overlapping(o.value) for o in value.operands)
+    if not strided and all(reduced <= set(a) for a in labels):
         found = [p for first in (0, 1) for p in (_dot(value, first, reduced) or _stacked(value, first, reduced),) if p]
+        found = [p for p in found if _views_stay(value, p)]
         if found:
             return min(found, key=lambda p: sum(layout.permute is not None for layout in (p.left, p.right)))
     return Plan("einsum")
@@ -53,6 +56,19 @@ def einsum_subscripts(value: Value) -> str:
     letters = "ijklmnopqrstuvwxyzabcdefgh"
     inputs = ",".join("".join(letters[a] for a in o.axes) for o in value.operands)
     return f"{inputs}->{letters[: value.rank]}"
+
+
+def overlapping(value: Value) -> bool:
+    """Whether the view is one that BLAS would copy: windows that overlap."""
+    seen = window(value)
+    return seen is not None and seen.overlapping
+
+
+def _views_stay(value: Value, found: Plan) -> bool:
+    """Whether no strided view would have to be reshaped, which copies it."""
+    operands = value.operands[found.first], value.operands[1 - found.first]
+    layouts = found.left, found.right
+    return all(o.value.operation != "view" or w.reshape is None for o, w in zip(operands, layouts, strict=True))
 
 
 def _count(value: Value) -> int:

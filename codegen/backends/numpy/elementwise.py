@@ -8,7 +8,6 @@ is 0 or 1 by a condition multiplies last, as a mask.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import reduce
 
 import sympy as sp
@@ -16,14 +15,16 @@ from sympy import Expr, Integer, Rational, Symbol
 from sympy.codegen.cfunctions import expm1, hypot, log1p
 from sympy.logic.boolalg import Boolean
 
+from chainrule.symbolic.affine import guards_of, nonnegative
 from chainrule.symbolic.errors import LoweringError
-from chainrule.symbolic.expressions import Access, Call, Maximum, Minimum, Range, Where, contains
+from chainrule.symbolic.expressions import Access, Call, Delta, Maximum, Minimum, Where, contains
 from chainrule.symbolic.primitives import Sigmoid, Softplus
 from chainrule.symbolic.system import FunctionDefinition
 
-from .values import Graph, Operand, Value
+from .values import Graph, Operand
+from .windows import Loops, lifted, read, vanishes
 
-__all__ = ["Elementwise", "Loops"]
+__all__ = ["Elementwise"]
 
 _UFUNCS = {
     sp.exp: "exp", sp.log: "log", expm1: "expm1", log1p: "log1p",
@@ -41,23 +42,8 @@ _SPECIAL = {sp.erf: "erf", sp.erfc: "erfc"}
 _LARGEST_POWER = 8  # whole powers up to here are products
 
 
-@dataclass(frozen=True)
-class Loops:
-    """The axes of one statement: the range of each, in order."""
-
-    ranges: tuple[Range, ...]
-
-    @property
-    def extents(self) -> tuple[Expr, ...]:
-        return tuple(r.extent for r in self.ranges)
-
-    def canonical(self) -> dict[Expr, Expr]:
-        """Index → a symbol that says its axis alone: orders of terms then depend on nothing else."""
-        return {r.symbol: Symbol(f"_{m}", integer=True) for m, r in enumerate(self.ranges)}
-
-
 class Elementwise:
-    """Builds the values of one statement's formula.
+    """Builds the values of one statement's formula, written in the symbols of its loops.
 
     `buffers` holds what each buffer that is already written is made of, `functions` the definitions
     of the calls. Raises LoweringError for a function that NumPy has no counterpart of.
@@ -69,15 +55,40 @@ class Elementwise:
         self._graph = graph
         self._buffers = buffers
         self._functions = {f.name: f for f in functions}
-        self._canonical = loops.canonical()
-        self._axis: dict[Expr, int] = {s: m for m, s in enumerate(self._canonical.values())}
-        self._loops = loops
-        self._extents = loops.extents
+        self._axis: dict[Expr, int] = {s: m for m, s in enumerate(loops.symbols)}
+        self.loops = loops
+        self.finished = frozenset(o.value.number for o in buffers.values())
         self._made: dict[Expr, Operand] = {}
 
     def build(self, formula: Expr) -> Operand:
-        """The formula (in the statement's own indices), laid over the statement's axes."""
-        return self._build(formula.xreplace(self._canonical))
+        """The formula, laid over the statement's axes."""
+        return self._build(formula)
+
+    def apply(self, operation: str, name: str, operands: Iterable[Operand], *, boolean: bool = False) -> Operand:
+        """One operation, element by element."""
+        parts = tuple(operands)
+        extents = self.loops.extents
+        found = lifted(self._graph, operation, name, parts, extents, boolean=boolean)
+        return found or self._graph.elementwise(operation, name, parts, extents, boolean=boolean)
+
+    def holds(self, condition: Boolean) -> Operand:
+        """A condition on indices and sizes alone, as truth values over the axes that it mentions."""
+        axes = tuple(m for s, m in self._axis.items() if s in condition.free_symbols)
+        own = {self.loops.symbols[m]: Symbol(f"_{place}", integer=True) for place, m in enumerate(axes)}
+        shape = tuple(self.loops.extents[m] for m in axes)
+        if not axes:
+            return self._graph.scalar(condition)
+        made = self._graph.value("condition", (), shape, (condition.xreplace(own),), boolean=True)
+        self._graph.labels.setdefault(made.number, tuple(self.loops.names[m] for m in axes))
+        return Operand(made, axes)
+
+    def guarded(self, guards: Iterable[Expr], operand: Operand, otherwise: Expr) -> Operand:
+        """The operand where all guards are >= 0, else the number."""
+        excluded = sp.Or(*(sp.Lt(g, 0) for g in guards))
+        if excluded == sp.false:
+            return operand
+        parts = [self.holds(excluded), self._graph.scalar(otherwise), self._graph.number(operand)]
+        return self.apply("select", "", parts)
 
     def _build(self, e: Expr) -> Operand:
         if e not in self._made:
@@ -94,8 +105,9 @@ class Elementwise:
         if self._constant(e):
             return self._graph.scalar(e)
         if e in self._axis:
-            r = self._loops.ranges[self._axis[e]]
-            made = self._graph.value("indices", (), (r.extent,), (r.lower, r.upper))
+            extent = self.loops.extents[self._axis[e]]
+            made = self._graph.value("indices", (), (extent,), (Integer(0), extent - 1))
+            self._graph.labels.setdefault(made.number, (self.loops.names[self._axis[e]],))
             return Operand(made, (self._axis[e],))
         for kind, rule in self._rules.items():
             if isinstance(e, kind):
@@ -115,25 +127,25 @@ class Elementwise:
             return inner if name == "negative" else self._apply(name, inner)
         if name in ("maximum", "minimum"):
             operands = tuple(self._filled(o, operands) for o in operands)
-        return self._graph.elementwise("ufunc", name, operands, self._extents)
+        return self.apply("ufunc", name, operands)
 
     def _filled(self, operand: Operand, operands: tuple[Operand, ...]) -> Operand:
         """A number as an array of it: NumPy vectorises the maximum of two arrays, not of an array and a number."""
         if operand.scalar is None:
             return operand
         axes = tuple(sorted({a for o in operands for a in o.axes}))
-        shape = tuple(self._extents[a] for a in axes)
+        shape = tuple(self.loops.extents[a] for a in axes)
         return Operand(self._graph.value("copy", (operand,), shape), axes)
 
     def _fold(self, name: str, operands: list[Operand], operation: str = "ufunc") -> Operand:
         if len(operands) == 1 or operation == "special":
-            return self._graph.elementwise(operation, name, operands, self._extents)
+            return self.apply(operation, name, operands)
         return reduce(lambda u, v: self._apply(name, u, v), operands)
 
     # --- leaves, calls, conditions
 
     def _access(self, e: Access) -> Operand:
-        return read(self._graph, self._buffers[e.name], e.indices, self._axis)
+        return read(self._graph, self._buffers[e.name], e.indices, self.loops)
 
     def _call(self, e: Call) -> Operand:
         formula = self._functions[e.name].apply(e)
@@ -142,13 +154,15 @@ class Elementwise:
         return self._build(formula)
 
     def _condition(self, e: Boolean) -> Operand:
+        if not contains(e, lambda n: isinstance(n, Access)) and _whole(e):
+            return self.holds(e)
         operands = [self._build(a) for a in e.args]
         if not isinstance(e, (sp.And, sp.Or, sp.Not)):
             operands = [self._graph.number(o) for o in operands]
         name = _COMPARISONS[e.func]
 
         def combine(*parts: Operand) -> Operand:
-            return self._graph.elementwise("ufunc", name, parts, self._extents, boolean=True)
+            return self.apply("ufunc", name, parts, boolean=True)
 
         return combine(operands[0]) if len(operands) == 1 else reduce(combine, operands)
 
@@ -156,13 +170,24 @@ class Elementwise:
         clamped = _as_clamp(e)
         if clamped is not None:
             return self._apply(clamped[0], self._number(clamped[1]), self._graph.scalar(clamped[2]))
+        guards = guards_of(e.condition)
+        if guards is not None:
+            guards = tuple(g for g in guards if not nonnegative(g, self.loops.bounds))
+            if not guards:
+                return self._build(e.then)
+            if e.otherwise == 0 and isinstance(e.then, Access):
+                then = self._build(e.then)
+                return self.guarded([g for g in guards if not vanishes(then, g, self.loops)], then, Integer(0))
         condition = self._build(e.condition)
         if (e.then, e.otherwise) == (1, 0):
             return condition
         if (e.then, e.otherwise) == (0, 1):
-            return self._graph.elementwise("ufunc", "logical_not", [condition], self._extents, boolean=True)
+            return self.apply("ufunc", "logical_not", [condition], boolean=True)
         parts = [condition, self._number(e.then), self._number(e.otherwise)]
-        return self._graph.elementwise("select", "", parts, self._extents)
+        return self.apply("select", "", parts)
+
+    def _delta(self, e: Delta) -> Operand:
+        return self._build(Where(sp.Eq(*e.args), Integer(1), Integer(0)))
 
     def _piecewise(self, e: sp.Piecewise) -> Operand:
         pieces = list(e.args)
@@ -206,6 +231,10 @@ class Elementwise:
     # --- products and powers
 
     def _product(self, e: sp.Mul) -> Operand:
+        delta = next((f for f in e.args if isinstance(f, Delta)), None)
+        if delta is not None:
+            rest = sp.Mul(*(f for f in e.args if f is not delta))
+            return self._build(Where(sp.Eq(*delta.args), rest, Integer(0)))
         constant = Integer(1)
         above: list[Operand] = []
         below: list[Operand] = []
@@ -240,7 +269,7 @@ class Elementwise:
         return reduce(lambda u, v: self._apply("multiply", u, v), [*numbers, *masks])
 
     def _both(self, u: Operand, v: Operand) -> Operand:
-        return self._graph.elementwise("ufunc", "logical_and", [u, v], self._extents, boolean=True)
+        return self.apply("ufunc", "logical_and", [u, v], boolean=True)
 
     def _quotient(self, constant: Expr, divisor: Operand) -> Operand:
         if constant == 1:
@@ -284,6 +313,7 @@ class Elementwise:
         Access: _access,
         Call: _call,
         Where: _where,
+        Delta: _delta,
         sp.Piecewise: _piecewise,
         sp.Add: _sum,
         sp.Mul: _product,
@@ -303,7 +333,7 @@ def _as_clamp(e: Where) -> tuple[str, Expr, Expr] | None:
     condition = e.condition
     if not isinstance(condition, (sp.Lt, sp.Le, sp.Gt, sp.Ge)):
         return None
-    small, large = condition.args if isinstance(condition, (sp.Lt, sp.Le)) else reversed(condition.args)
+    small, large = condition.args if isinstance(condition, (sp.Lt, sp.Le)) else condition.args[::-1]
     if large.is_number == small.is_number:
         return None
     variable, bound = (small, large) if large.is_number else (large, small)
@@ -312,21 +342,9 @@ def _as_clamp(e: Where) -> tuple[str, Expr, Expr] | None:
     return None if name is None else (name, variable, bound)
 
 
-def read(graph: Graph, source: Operand, indices: Iterable[Expr], axis: Mapping[Expr, int]) -> Operand:
-    """A buffer's element at `indices` (loop symbols or whole numbers): what the buffer is made of, over the loops."""
-    subscripts = tuple(indices)
-    chosen = [subscripts[a] for a in source.axes]
-    value: Value = source.value
-    if any(c.is_Integer for c in chosen):
-        picks = tuple(int(c) if c.is_Integer else None for c in chosen)
-        shape = tuple(d for d, p in zip(value.shape, picks, strict=True) if p is None)
-        value = graph.value("view", (value.whole,), shape, ("part", picks))
-        chosen = [c for c in chosen if not c.is_Integer]
-    places = [axis[c] for c in chosen]
-    if len(set(places)) != len(places):
-        distinct = list(dict.fromkeys(places))
-        labels = tuple(distinct.index(p) for p in places)
-        shape = tuple(value.shape[places.index(p)] for p in distinct)
-        value = graph.value("view", (value.whole,), shape, ("diagonal", labels))
-        places = distinct
-    return Operand(value, tuple(places))
+def _whole(condition: Boolean) -> bool:
+    """Whether the condition compares whole numbers, made of indices and sizes, alone."""
+    if isinstance(condition, (sp.And, sp.Or, sp.Not)):
+        return all(_whole(a) for a in condition.args)
+    sides: tuple[Expr, ...] = condition.args
+    return condition.func in _COMPARISONS and all(a.is_integer for a in sides)

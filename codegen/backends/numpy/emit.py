@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 from dataclasses import dataclass
+from typing import cast
 
 import sympy as sp
 from sympy import Expr, Symbol
@@ -12,17 +13,24 @@ from sympy.logic.boolalg import Boolean
 
 from chainrule.codegen.backends.formula import equation_text
 from chainrule.codegen.ir import BATCH, Kernel, Kind
+from chainrule.symbolic.affine import nonnegative
 from chainrule.symbolic.system import COST
 
 from .arrays import Arrays, arrays
-from .contractions import Layout, einsum_subscripts, plan
+from .blocks import Blocks
+from .contractions import Layout, einsum_subscripts, overlapping, plan
+from .hosts import Hosts
 from .memory import Memory, allocate, is_host, root
 from .names import Names, number_name
 from .scope import Scope
-from .sizes import real_text, shape_text, whole_text
+from .sizes import is_truth, real_text, shape_text, whole_text
+from .slices import condition_text, places_text
 from .values import Operand, Value
 
 __all__ = ["KernelText", "kernel_text"]
+
+_Places = tuple[tuple[Expr, ...], tuple[tuple[Expr, ...], ...], tuple[Expr, ...]]
+"""Where a scatter writes: start, steps and shape of the view."""
 
 _WIDTH = 104
 
@@ -61,26 +69,20 @@ class _Emitter:
             v.number: names.claim(n) for n, v in kernel.results.items() if n != COST and is_host(v)
         }  # results without axes
         self._memory: Memory = allocate(kernel, names)
-        self._data = [given[b.name] for b in arguments if b.kind in (Kind.DATA, Kind.COTANGENT)]
+        self._data = [given[b.name] for b in arguments if b.kind in (Kind.DATA, Kind.COTANGENT, Kind.TANGENT)]
         self._parameters = [given[b.name] for b in arguments if b.kind is Kind.PARAMETER]
         self._scope = Scope(names, self._sizes, self._memory, given, frozenset(self._data))
         self._results = results
-        self._uses = Counter(root(o.value).number for _, v in kernel.steps for o in v.operands)
-        self._special: dict[str, None] = {}
+        uses = Counter(root(o.value).number for _, v in kernel.steps for o in v.operands)
+        self._uses = uses
+        self._hosts = Hosts(self._scope, uses, {v.number for v in kernel.results.values()})
+        self._special = self._scope.special
 
     def text(self) -> KernelText:
         self._scope.lines.extend(self._declarations())
         for value in self._arrays.prepared:
             self._prepare(value)
-        body: list[str] = []
-        shown: object = None
-        for number, value in self._arrays.steps:
-            lines = self._lines(value)
-            equation = self._arrays.statements[number].equation
-            if lines and equation is not shown:
-                body.extend(_comment(equation_text(equation)))
-                shown = equation
-            body.extend(lines)
+        body = self._body()
         body.extend(self._finish())
         unpack = [_unpacked(list(self._sizes.values()), "sizes")]
         unpack += [_unpacked(self._parameters, "parameters")] if self._parameters else []
@@ -94,6 +96,20 @@ class _Emitter:
             tuple(body),
             tuple(self._special),
         )
+
+    def _body(self) -> list[str]:
+        """The lines of the step: the equation above its lines, loops and conditions around them."""
+        blocks = Blocks(self._scope, self._arrays)
+        shown: object = None
+        for number, value in self._arrays.steps:
+            blocks.enter(self._arrays.tops[number], value.region)
+            lines = self._lines(value)
+            equation = self._arrays.statements[number].equation
+            if lines and equation is not shown:
+                lines = [*_comment(equation_text(equation)), *lines]
+                shown = equation
+            blocks.extend(lines)
+        return blocks.lines()
 
     # --- before the step
 
@@ -116,6 +132,8 @@ class _Emitter:
                 dtype = ", bool" if array.boolean else ""
                 shape = shape_text(array.shape, self._sizes)
                 lines.append(f"{' = '.join(array.names)} = empty({shape}{dtype})")
+            if array.zeroed:
+                lines.append(f"{array.names[-1]}.fill(0)")
         return lines
 
     def _prepare(self, value: Value) -> None:
@@ -123,7 +141,9 @@ class _Emitter:
         if value.operation in ("scalar", "view"):
             return
         wanted = self._arrays.names.get(value.number)
-        if value.operation == "indices":
+        if value.operation == "condition":
+            text = self._condition(value)
+        elif value.operation == "indices":
             lower, upper = value.detail
             assert isinstance(lower, Expr)
             assert isinstance(upper, Expr)
@@ -142,6 +162,10 @@ class _Emitter:
             text = f'np.einsum("{einsum_subscripts(value)}", {parts})'
         elif value.operation == "fold":
             text = self._fold(value)
+        elif value.operation == "pad":
+            before, after = (tuple(whole_text(e, self._sizes) for e in side) for side in value.detail)  # type: ignore[attr-defined]
+            border = ", ".join(f"({b}, {a})" for b, a in zip(before, after, strict=True))
+            text = f"np.pad({self._scope.operand(value.operands[0], value.rank)}, [{border}])"
         else:
             parts = ", ".join(self._scope.operand(o, value.rank) for o in value.operands)
             call = {"select": "np.where", "special": f"_{value.detail[0]}" if value.detail else ""}
@@ -156,22 +180,37 @@ class _Emitter:
         word = number_name(number)
         wanted = self._arrays.names.get(value.number, "constants" if word == "constant" else f"{word}s")
         name = self._scope.declare(value, wanted)
-        dtype = ", bool" if isinstance(number, Boolean) else ""
+        dtype = ", bool" if is_truth(number) else ""
         self._scope.lines.append(f"{name} = empty({shape_text(value.shape, self._sizes)}{dtype})")
         why = "# maximum and minimum are vectorised for two arrays, not for an array and a number"
         self._scope.lines.append(f"{name}.fill({real_text(number, self._sizes)})  {why}")
 
     # --- the step
 
+    def _condition(self, value: Value) -> str:
+        """A condition on indices, as arrays that broadcast against each other."""
+        labels = self._arrays.labels[value.number]
+        names = dict(self._sizes)
+        for m, extent in enumerate(value.shape):
+            names[Symbol(f"_{m}", integer=True)] = self._scope.counting(labels[m], extent, value.rank - 1 - m)
+        condition = value.detail[0]
+        assert isinstance(condition, Expr | Boolean)
+        return condition_text(condition, {**names, **self._scope.sizes})
+
     def _lines(self, value: Value) -> list[str]:
+        if value.operation in ("condition", "indices"):
+            text = self._condition(value)
+            return [f"{self._scope.declare(value, 'condition')} = {text}"]
+        if value.operation in ("store", "pad"):
+            return self._stored(value)
         if is_host(value):
-            if self._inlined(value):
+            if self._hosts.inlined(value):
                 return []
             if value.number in self._numbers and not self._uses[value.number]:
-                return [f"{self._numbers[value.number]}[...] = {self._host(value)}"]
+                return [f"{self._numbers[value.number]}[...] = {self._hosts.text(value)}"]
             name = self._scope.declare(value, self._arrays.names.get(value.number, "total"))
             copied = [f"{self._numbers[value.number]}[...] = {name}"] if value.number in self._numbers else []
-            return [f"{name} = {self._host(value)}", *copied]
+            return [f"{name} = {self._hosts.text(value)}", *copied]
         if value.operation == "sum":
             return [self._sum(value)]
         out = self._scope.name(value)
@@ -193,8 +232,37 @@ class _Emitter:
 
     def _operand(self, operand: Operand, rank: int) -> str:
         if is_host(operand.value):
-            return self._host_term(operand, 0)
+            return self._hosts.term(operand, 0)
         return self._scope.operand(operand, rank)
+
+    def _stored(self, value: Value) -> list[str]:
+        """A value copied to where it belongs, unless it was computed there."""
+        source = value.operands[-1]
+        if source.value.number in self._memory.placed and self._memory.placed[source.value.number] is value:
+            return []
+        if value.operation == "store" and value.detail[4] == "add":
+            return [self._added(value)]
+        slot = self._scope.slot(value)
+        rank = len(value.detail[3]) if value.operation == "store" else value.rank  # type: ignore[arg-type]
+        if source.scalar is not None and source.scalar.is_number:
+            return [f"{slot}[...] = {real_text(source.scalar, self._sizes)}"]
+        return [f"np.copyto({slot}, {self._operand(source, rank)})"]
+
+    def _added(self, value: Value) -> str:
+        """Every element of the source added to the element of the cell that its indices lead to."""
+        start, steps, shape = cast("_Places", value.detail[1:4])
+        source, rank = value.operands[-1], len(shape)
+        labels = self._arrays.labels.get(value.number, ())
+        names = [self._scope.counting(labels[m], shape[m], rank - 1 - m) for m in range(rank)]
+        places = []
+        for a, length in enumerate(value.shape):
+            along = [step[a] for step in steps]
+            high = sp.expand(start[a] + sp.Add(*(k * (e - 1) for k, e in zip(along, shape, strict=True))))
+            inside = nonnegative(length - 1 - high, {}) and all(nonnegative(k, {}) for k in along)
+            inside = inside and nonnegative(start[a], {})
+            places.append(places_text(start[a], along, self._sizes, names, None if inside else length))
+        where = self._scope.prepared(f"({', '.join(places)},)", "places")
+        return f"np.add.at({self._scope.name(value)}, {where}, {self._operand(source, rank)})"
 
     def _same_array(self, one: Value, two: Value) -> bool:
         names = {self._scope.name(one), self._scope.name(two)} if two.operation != "view" else set()
@@ -222,7 +290,8 @@ class _Emitter:
         summed = tuple(a for a in operand.axes if a >= value.rank)
         extents = [source.shape[operand.axes.index(a)] for a in summed]
         columns = operand.axes == (*summed, *kept)
-        if not columns and operand.axes != (*kept, *summed):
+        strided = source.operation == "view" and (source.rank != 2 or overlapping(source))
+        if strided or (not columns and operand.axes != (*kept, *summed)):
             return self._fold(value, self._scope.view(value, Layout()), "add")
         rows, rest = sp.Mul(*extents), sp.Mul(*value.shape)
         matrix = None if source.rank == 2 else ((rows, rest) if columns else (rest, rows))
@@ -243,64 +312,6 @@ class _Emitter:
         axis = str(axes[0]) if len(axes) == 1 else str(tuple(axes)) if value.rank else "None"
         target = f", out={out}" if out else ""
         return f"np.{ufunc or value.detail[0]}.reduce({view}, axis={axis}{target})"
-
-    # --- Python numbers
-
-    def _inlined(self, value: Value) -> bool:
-        used = self._uses[value.number]
-        return used == 1 and value not in self._arrays.results.values()
-
-    def _host(self, value: Value) -> str:
-        """The right side for a number that is computed outside NumPy, in double precision."""
-        if value.operation == "sum":
-            return f"float({self._inner(value)})"
-        name = str(value.detail[0])
-        terms = value.operands
-        if name == "multiply" and any(o.scalar is not None for o in terms):
-            other = next(o for o in terms if o.scalar is None)
-            constant = next(o.scalar for o in terms if o.scalar is not None)
-            return self._scaled(constant, self._host_term(other, 2))
-        if name == "negative":
-            return f"-{self._host_term(terms[0], 2)}"
-        if name == "square":
-            return f"{self._host_term(terms[0], 3)} ** 2"
-        sign, level = {"add": ("+", 1), "subtract": ("-", 1), "multiply": ("*", 2)}[name]
-        right = level + 1 if name == "subtract" else level
-        return f"{self._host_term(terms[0], level)} {sign} {self._host_term(terms[1], right)}"
-
-    def _scaled(self, constant: Expr, text: str) -> str:
-        numerator, denominator = sp.fraction(constant)
-        if numerator == -1:
-            text = f"-{text}"
-        elif numerator != 1:
-            text = f"{self._number(numerator)} * {text}"
-        return text if denominator == 1 else f"{text} / {self._number(denominator)}"
-
-    def _number(self, number: Expr) -> str:
-        text = real_text(number, self._sizes)
-        return text if number.is_Symbol or (number.is_Integer and number > 0) else f"({text})"
-
-    def _host_term(self, operand: Operand, level: int) -> str:
-        value = operand.value
-        if operand.scalar is not None:
-            return self._number(operand.scalar)
-        if value.operation == "given":
-            return f"float({self._scope.name(value)})"
-        if not self._inlined(value):
-            return self._scope.name(value)
-        text = self._host(value)
-        own = 4 if value.operation == "sum" else {"add": 1, "subtract": 1}.get(str(value.detail[0]), 2)
-        return f"({text})" if own < level else text
-
-    def _inner(self, value: Value) -> str:
-        if len(value.operands) == 1:
-            return f"np.add.reduce({self._scope.view(value.operands[0].value, Layout())}, axis=None)"
-        left, right = value.operands
-        if left.axes != right.axes:
-            parts = ", ".join(self._scope.view(o.value, Layout()) for o in value.operands)
-            return f'np.einsum("{einsum_subscripts(value)}", {parts})'
-        flat = Layout((sp.Mul(*left.value.shape),)) if left.value.rank > 1 else Layout()
-        return f"{self._scope.view(left.value, flat)}.dot({self._scope.view(right.value, flat)})"
 
     def _finish(self) -> list[str]:
         """What the step returns."""

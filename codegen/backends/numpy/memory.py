@@ -19,25 +19,38 @@ from .values import Operand, Value
 __all__ = ["Array", "Memory", "allocate", "is_host", "root"]
 
 _HOST_UFUNCS = {"add", "subtract", "multiply", "negative", "square"}
+_PLACED = {"ufunc", "special", "select", "copy"}
+_KEPT = {"pad", "store", "condition", "indices"}
+_STRIDED = {"ufunc", "special", "select", "copy", "store", "pad"}
 
 
 @dataclass
 class Array:
-    """One array of the workspace, or a result: every name that it goes by, in order of use."""
+    """One array of the workspace, or a result: every name that it goes by, in order of use.
+
+    `zeroed` says that it is filled with zeros before the first step.
+    """
 
     shape: tuple[Expr, ...]
     boolean: bool
     result: str | None = None
     names: list[str] = field(default_factory=list)
     scratch: str = ""  # the name of intermediate results in it
+    zeroed: bool = False
 
 
 @dataclass(frozen=True)
 class Memory:
-    """The arrays of one kernel, and the name of every value that has one."""
+    """The arrays of one kernel, the name of every value that has one, and of every cell.
+
+    `placed` are the values that are computed right where they belong: in the window of a cell, or
+    inside a border, that the store or pad of that number would copy them to.
+    """
 
     arrays: tuple[Array, ...]
     names: dict[int, str]
+    cells: dict[str, str]
+    placed: dict[int, Value]
 
 
 def root(value: Value) -> Value:
@@ -63,45 +76,100 @@ def allocate(kernel: Arrays, names: Names) -> Memory:
     """Arrays for the values of a kernel. The same kernel gives the same arrays."""
     steps = [v for _, v in kernel.steps]
     last = _last_uses(kernel, steps)
-    final = _finals(steps, last, {v.number for v in kernel.results.values()})
+    placed = _placed(kernel, steps)
+    final = _finals(steps, last, {v.number for v in kernel.results.values()}, placed)
     chains: dict[int, list[Value]] = {}
     for value in steps:
-        if not is_host(value):
+        if _needs_array(value) and value.number not in placed:
             chains.setdefault(final[value.number].number, []).append(value)
-    owners = {v.number: name for name, v in kernel.results.items()}
-    arrays = [Array(v.shape, False, name) for name, v in kernel.results.items() if not is_host(v)]
+    cells = {name: names.claim(name) for name in kernel.cells}
+    owners = {v.number: name for name, v in kernel.results.items() if name not in cells}
+    arrays = [_result(name, v, cells, kernel) for name, v in kernel.results.items() if not is_host(v)]
+    inner = [n for n in cells if n not in kernel.results]
+    arrays += [Array(kernel.kernel.buffer(n).shape, False, None, [cells[n]], zeroed=kernel.cells[n]) for n in inner]
     ends = [len(steps)] * len(arrays)
     given: dict[int, str] = {}
     for time, value in enumerate(steps):
-        if is_host(value) or value.number in given:
+        if not _needs_array(value) or value.number in given or value.number in placed:
             continue
         number = final[value.number].number
         if number in owners:
             array = next(a for a in arrays if a.result == owners[number])
+        elif value.operation == "pad":
+            array = Array(value.shape, False, zeroed=True)
+            arrays.append(array)
+            ends.append(len(steps))
         else:
             array = _array(final[value.number], time, last[number], arrays, ends)
-        _label(chains[number], array, {**kernel.names, **owners}, names, given)
-    return Memory(tuple(arrays), given)
+        _label(chains[number], array, {**kernel.names, **owners}, names, given, cells)
+    return Memory(tuple(arrays), given, cells, placed)
+
+
+def _needs_array(value: Value) -> bool:
+    return not is_host(value) and value.operation not in ("store", "condition", "indices")
+
+
+def _result(name: str, value: Value, cells: dict[str, str], kernel: Arrays) -> Array:
+    return Array(value.shape, False, name, [cells[name]] if name in cells else [], zeroed=kernel.cells.get(name, False))
 
 
 def _last_uses(kernel: Arrays, steps: list[Value]) -> dict[int, int]:
-    """The step that reads each value last; results are read after all steps."""
+    """The step that reads each value last; results are read after all steps, and a loop reads until its end.
+
+    A number may stand in the text of its only reader: what it is made of is read there too.
+    """
     last = {v.number: m for m, v in enumerate(steps)}
-    for time, value in enumerate(steps):
-        for operand in value.operands:
-            last[root(operand.value).number] = time
+    ends = {v.region.top: m for m, v in enumerate(steps) if v.region is not None and v.region.symbol is not None}
+    for time in range(len(steps) - 1, -1, -1):
+        value = steps[time]
+        reader = last[value.number] if is_host(value) else time
+        for source in (root(o.value) for o in value.operands):
+            looped = value.region is not None and value.region.symbol is not None
+            outside = source.region is None or (value.region is not None and source.region.top != value.region.top)
+            end = ends[value.region.top] + 1 if looped and outside else reader  # type: ignore[union-attr]
+            last[source.number] = max(last.get(source.number, 0), end)
     last.update({v.number: len(steps) for v in kernel.results.values()})
     return last
 
 
-def _finals(steps: list[Value], last: dict[int, int], results: set[int]) -> dict[int, Value]:
+def _placed(kernel: Arrays, steps: list[Value]) -> dict[int, Value]:
+    """Values that can be computed where a store or a pad wants them; whoever else reads them takes any strides."""
+    users: dict[int, list[Value]] = {}
+    for value in steps:
+        for operand in value.operands:
+            users.setdefault(root(operand.value).number, []).append(value)
+            if operand.value.operation == "view":
+                users[root(operand.value).number].append(operand.value)
+    results = {v.number for v in kernel.results.values()}
+    computed = {v.number for v in steps}
+    found: dict[int, Value] = {}
+    for value in steps:
+        if value.operation not in ("store", "pad") or (value.operation == "store" and value.detail[4] == "add"):
+            continue
+        source = value.operands[-1]
+        shape = value.detail[3] if value.operation == "store" else source.value.shape
+        fits = source.axes == tuple(range(source.value.rank)) and source.value.shape == shape
+        free = (
+            source.value.number in computed and source.value.number not in results and source.value.number not in found
+        )
+        alike = all(u.operation in _STRIDED for u in users.get(source.value.number, []))
+        here = source.value.operation in _PLACED and source.value.region == value.region and not is_host(source.value)
+        if fits and free and alike and here and not source.value.boolean and source.value.rank:
+            found[source.value.number] = value
+    return found
+
+
+def _finals(steps: list[Value], last: dict[int, int], results: set[int], placed: dict[int, Value]) -> dict[int, Value]:
     """For each value the last one of those that are computed in place, one over the other."""
     final = {v.number: v for v in steps}
-    computed = set(final)
+    replaced = {v.number for v in steps if v.operation not in _KEPT} - results - set(placed)
     for time in range(len(steps) - 1, -1, -1):
         value = steps[time]
+        if value.number in placed:
+            continue
         for candidate in _replaceable(value):
-            if candidate.number in computed and candidate.number not in results and last[candidate.number] == time:
+            same = candidate.region == value.region or value.region is None or value.region.symbol is None
+            if candidate.number in replaced and same and last[candidate.number] == time:
                 final[candidate.number] = final[value.number]
                 break
     return final
@@ -133,7 +201,14 @@ def _array(final: Value, start: int, end: int, arrays: list[Array], ends: list[i
     return arrays[-1]
 
 
-def _label(chain: list[Value], array: Array, wanted: dict[int, str], names: Names, given: dict[int, str]) -> None:
+def _label(
+    chain: list[Value],
+    array: Array,
+    wanted: dict[int, str],
+    names: Names,
+    given: dict[int, str],
+    cells: dict[str, str],
+) -> None:
     """Names for a chain: an intermediate result is called after the buffer that it becomes, or after what it is."""
     pending: list[Value] = []
     for value in chain:
@@ -144,7 +219,7 @@ def _label(chain: list[Value], array: Array, wanted: dict[int, str], names: Name
             array.names.append(name)
             pending = []
     if len(pending) == 1:
-        given[pending[0].number] = names.claim(_description(pending[0], given))
+        given[pending[0].number] = names.claim(_description(pending[0], given, cells))
     elif pending:
         array.scratch = array.scratch or names.claim("condition" if array.boolean else "scratch")
         given.update((p.number, array.scratch) for p in pending)
@@ -152,7 +227,7 @@ def _label(chain: list[Value], array: Array, wanted: dict[int, str], names: Name
         array.names.append(given[pending[0].number])
 
 
-def _description(value: Value, given: dict[int, str]) -> str:
+def _description(value: Value, given: dict[int, str], cells: dict[str, str]) -> str:
     parts = []
     for operand in value.operands:
         v = root(operand.value)
@@ -160,12 +235,16 @@ def _description(value: Value, given: dict[int, str]) -> str:
         word = given.get(v.number) if scalar is None else number_name(scalar)
         if v.operation == "given":
             word = str(v.detail[0])
+        elif v.operation in ("cell", "store"):
+            word = cells[v.cell]
         parts.append(word)
     name = str(value.detail[0]) if value.operation == "ufunc" else ""
     joint = {"add": "plus", "subtract": "minus", "multiply": "times", "divide": "over"}.get(name)
     text = "condition" if value.boolean else "scratch"
     if value.detail[:1] == ("turned",) and parts[0]:
         text = f"{parts[0]}_turned"
+    elif value.operation == "pad":
+        text = f"{parts[0] or 'array'}_padded"
     elif all(parts):
         if joint and len(parts) == 2:
             text = f"{parts[0]}_{joint}_{parts[1]}"

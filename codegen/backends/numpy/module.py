@@ -17,19 +17,20 @@ from .emit import KernelText, kernel_text
 __all__ = ["MODULE", "render"]
 
 MODULE = "__init__.py"
-_TEMPLATES = ("module.py.jinja", "calling.py.jinja", "erf.py.jinja")
+_TEMPLATES = ("module.py.jinja", "calling.py.jinja", "erf.py.jinja", "windows.py.jinja")
+_HELPERS = {"erf": "erf.py.jinja", "erfc": "erf.py.jinja", "windows": "windows.py.jinja"}
 
 
 def render(program: Program) -> dict[str, str]:
     """The program's module, `__init__.py`: it imports NumPy and the standard library, nothing else."""
     face = calling(program)
     kernels = [kernel_text(k, program.sizes) for k in program.kernels]
-    special = list(dict.fromkeys(name for k in kernels for name in k.special))
+    helpers = list(dict.fromkeys(_HELPERS[name] for k in kernels for name in k.special))
     environment = _environment()
     text = environment.get_template("module.py.jinja").render(
         **_head(program, face),
         kernels=[_kernel(program, face, k) for k in kernels],
-        helpers=[environment.get_template("erf.py.jinja").render().strip()] if special else [],
+        helpers=[environment.get_template(name).render().strip() for name in helpers],
         **_tables(program, face),
         plan_data=[a.name for a in face.arguments.values() if a.kind is not Kind.PARAMETER],
         main=face.main,
@@ -80,7 +81,9 @@ def _tables(program: Program, face: Calling) -> dict[str, object]:
     tuples.append(f"_TUPLES = {_dictionary({e: TUPLES[e] for e in fields})}")
     return {
         "table": _dictionary({e: f"_{e}_kernel" for e in entries}),
-        "data": _dictionary({e: quoted(face.reads(k, Kind.DATA, Kind.COTANGENT)) for e, k in entries.items()}),
+        "data": _dictionary(
+            {e: quoted(face.reads(k, Kind.DATA, Kind.COTANGENT, Kind.TANGENT)) for e, k in entries.items()}
+        ),
         "parameters": _dictionary({e: quoted(face.reads(k, Kind.PARAMETER)) for e, k in entries.items()}),
         "results": [
             f'"{e}": {_dictionary({n: face.shape(b.shape) for n, b in found.items()})},' for e, found in results.items()

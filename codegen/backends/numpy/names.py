@@ -48,6 +48,7 @@ def number_name(number: Expr) -> str:
     text = str(number).replace(" ", "")
     if text == "1/2":
         return "half"
+    text = text.replace("oo", "infinity")
     text = re.sub(r"sqrt\((\w+)\)", r"sqrt_\1", text)
     text = re.sub(r"(?<![\w.])\d+(?![\w.])", lambda m: _WORDS[int(m[0])] if int(m[0]) < len(_WORDS) else m[0], text)
     if text.startswith("-"):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import sympy as sp
 from sympy import Expr, Symbol
+from sympy.logic.boolalg import Boolean
 from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
@@ -13,7 +14,7 @@ from chainrule.symbolic.errors import LoweringError
 from chainrule.symbolic.expressions import Where
 from chainrule.symbolic.primitives import textbook
 
-__all__ = ["real_text", "shape_text", "whole_text"]
+__all__ = ["is_truth", "real_text", "shape_text", "whole_text"]
 
 _FUNCTIONS = {
     "exp": "np.exp", "log": "np.log", "sin": "np.sin", "cos": "np.cos", "tan": "np.tan", "tanh": "np.tanh",
@@ -48,6 +49,14 @@ class _Printer(StrPrinter):  # type: ignore[misc]
     def _print_Exp1(self, expr: Expr) -> str:
         del expr
         return "np.e"
+
+    def _print_Infinity(self, expr: Expr) -> str:
+        del expr
+        return "np.inf"
+
+    def _print_NegativeInfinity(self, expr: Expr) -> str:
+        del expr
+        return "-np.inf"
 
     def _print_Pow(self, expr: Expr, rational: bool = False) -> str:
         del rational
@@ -87,6 +96,11 @@ class _Printer(StrPrinter):  # type: ignore[misc]
         return f"{name}({', '.join(self._print(a) for a in expr.args)})"
 
     _print_Max = _print_Min = _print_Maximum = _print_Minimum = _print_Abs = _print_Function
+
+
+def is_truth(number: Expr) -> bool:
+    """Whether the expression is a truth value (SymPy's symbols are Booleans too)."""
+    return isinstance(number, Boolean) and not number.is_Symbol
 
 
 def whole_text(expression: Expr, names: Mapping[Symbol, str]) -> str:

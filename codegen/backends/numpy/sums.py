@@ -1,63 +1,65 @@
 """Reductions to values: what is summed becomes a product of at most two operands, ready for a contraction.
 
 Constants and factors without a summed index leave the sum. A sum over everything of row sums is one
-sum over everything, so that a cost averaged over samples is a single inner product.
+sum over everything, so that a cost averaged over samples is a single inner product. Guards that the
+borders of windows do not see to already select: the identity stands where they do not hold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import sympy as sp
 from sympy import Expr, Integer
 
-from chainrule.codegen.ir import Contract, Reduce
-from chainrule.symbolic.expressions import Range, accesses
+from chainrule.symbolic.expressions import accesses
 
-from .elementwise import Elementwise, Loops
+from .elementwise import Elementwise
 from .values import Graph, Operand, Value
+from .windows import vanishes, window
 
-__all__ = ["loop_order", "reduction"]
+__all__ = ["Sum", "reduction"]
 
 _SHORT_ROW = 32
 _FOLDS = {"prod": "multiply", "max": "maximum", "min": "minimum"}
+_IDENTITY = {"sum": Integer(0), "prod": Integer(1), "max": -sp.oo, "min": sp.oo}
 
 
-def loop_order(statement: Reduce | Contract) -> tuple[Range, ...]:
-    """The statement's loops in the order in which the largest array that it reads is stored."""
-    loops = {r.symbol: r for r in (*statement.ranges, *statement.reduced)}
-    found: dict[Expr, None] = {}
-    for access in sorted(statement.reads(), key=lambda a: -len(a.indices)):
-        found.update(dict.fromkeys(i for i in access.indices if i in loops))
-    found.update(dict.fromkeys(loops))
-    return tuple(loops[s] for s in found)
+@dataclass(frozen=True)
+class Sum:
+    """`kind` of the product of `factors` over the axes `reduced`, where all guards are >= 0; `kept` are the axes left.
+
+    Factors and guards are written in the loops' symbols; axes are numbers of loops.
+    """
+
+    kind: str
+    factors: tuple[Expr, ...]
+    guards: tuple[Expr, ...]
+    kept: tuple[int, ...]
+    reduced: tuple[int, ...]
 
 
-def reduction(
-    graph: Graph, elementwise: Elementwise, statement: Reduce | Contract, loops: Loops, shared: frozenset[int]
-) -> Operand:
-    """The statement's right side as a value, laid over the axes of its left side.
+def reduction(graph: Graph, elementwise: Elementwise, wanted: Sum, shared: frozenset[int]) -> Operand:
+    """The reduction as a value, laid over the kept axes in their order.
 
     `shared` are the numbers of values that other statements need as well: they stay as they are.
     """
-    axis = {r.symbol: m for m, r in enumerate(loops.ranges)}
-    kept = [axis[r.symbol] for r in statement.ranges]
-    reduced = [axis[r.symbol] for r in statement.reduced]
-    builder = _Reduction(graph, elementwise, loops.extents, kept, reduced, shared)
-    if isinstance(statement, Contract):
-        return builder.sum_of(Integer(1), [graph.number(elementwise.build(a)) for a in statement.reads()], [])
-    if statement.kind == "sum":
-        return builder.sum_of(*_factors(elementwise, statement))
-    return builder.fold(statement.kind, graph.number(elementwise.build(statement.body)))
+    builder = _Reduction(graph, elementwise, wanted.kept, wanted.reduced, shared)
+    if wanted.kind == "sum":
+        constant, inside, outside = _factors(elementwise, wanted)
+        return builder.guarded_sum(constant, inside, outside, wanted.guards)
+    body = graph.number(elementwise.build(sp.Mul(*wanted.factors)))
+    return builder.fold(wanted.kind, elementwise.guarded(wanted.guards, body, _IDENTITY[wanted.kind]))
 
 
-def _factors(elementwise: Elementwise, statement: Reduce) -> tuple[Expr, list[Operand], list[Operand]]:
+def _factors(elementwise: Elementwise, wanted: Sum) -> tuple[Expr, list[Operand], list[Operand]]:
     """What is summed as constant · factors inside the sum · factors that can stand outside."""
-    summed = {r.symbol for r in statement.reduced}
-    loops = summed | {r.symbol for r in statement.ranges}
+    symbols = elementwise.loops.symbols
+    summed = {symbols[a] for a in wanted.reduced}
     constant, inside, outside = Integer(1), [], []
-    for factor in sp.Mul.make_args(statement.body):
-        if not accesses(factor) and not factor.free_symbols & loops:
+    for factor in wanted.factors:
+        if not accesses(factor) and not factor.free_symbols & set(symbols):
             constant *= factor
         elif factor.free_symbols & summed:
             inside.append(factor)
@@ -67,30 +69,72 @@ def _factors(elementwise: Elementwise, statement: Reduce) -> tuple[Expr, list[Op
         inside = [sp.Mul(*inside)]
     parts: list[Operand] = []
     for factor in inside:
-        square = not statement.ranges and isinstance(factor, sp.Pow) and factor.exp == 2
+        square = not wanted.kept and isinstance(factor, sp.Pow) and factor.exp == 2
         parts.extend([elementwise.build(factor.base)] * 2 if square else [elementwise.build(factor)])
     outer = [elementwise.build(sp.Mul(*outside))] if outside else []
     return constant, parts, outer
 
 
 class _Reduction:
-    """One reduction: loops of `extents`, of which `kept` (in the order of the left side) stay."""
+    """One reduction of the statement's loops, of which `kept` (in the order of the left side) stay."""
 
     def __init__(
         self,
         graph: Graph,
         elementwise: Elementwise,
-        extents: Sequence[Expr],
         kept: Sequence[int],
         reduced: Sequence[int],
         shared: frozenset[int],
     ) -> None:
         self._graph = graph
         self._elementwise = elementwise
-        self._extents = tuple(extents)
+        self._extents = elementwise.loops.extents
         self._kept = list(kept)
         self._reduced = list(reduced)
         self._shared = shared
+
+    def guarded_sum(
+        self, constant: Expr, inside: list[Operand], outside: list[Operand], guards: Sequence[Expr]
+    ) -> Operand:
+        """constant · outside · Σ inside where the guards hold, laid over the kept axes.
+
+        A guard needs no attention where a factor lies in its border of zeros whenever it fails.
+        """
+        loops = self._elementwise.loops
+        operands = [*inside, *outside]
+        finished = self._elementwise.finished
+        clean = all(_vanishing(o) for o in operands if _bordered(o.value, finished))
+        if clean:
+            guards = [g for g in guards if not any(vanishes(o, g, loops) for o in operands)]
+        axes = {g: {m for m, s in enumerate(loops.symbols) if s in g.free_symbols} for g in guards}
+        outer = [g for g in guards if not axes[g] & set(self._reduced)]
+        inner = [g for g in guards if g not in outer]
+        if inner and not clean:
+            inside, inner = [self._elementwise.guarded(inner, self._multiplied(inside), Integer(0))], []
+        for guard in inner:
+            inside = self._selected(inside, guard, axes[guard])
+        total = self.sum_of(constant, inside, outside)
+        return self._outside(outer, total)
+
+    def _selected(self, inside: list[Operand], guard: Expr, axes: set[int]) -> list[Operand]:
+        """The factors, one of which is 0 where the guard fails: the smallest that has its axes, or a new one."""
+        covering = sorted((m for m, o in enumerate(inside) if axes <= set(o.axes)), key=lambda m: len(inside[m].axes))
+        if not covering:
+            mask = self._elementwise.holds(sp.Ge(guard, 0))
+            return [*inside, self._graph.number(mask)]
+        parts = list(inside)
+        parts[covering[0]] = self._elementwise.guarded([guard], parts[covering[0]], Integer(0))
+        return parts
+
+    def _outside(self, guards: Sequence[Expr], total: Operand) -> Operand:
+        """The sum where conditions on kept axes hold, else 0."""
+        if not guards:
+            return total
+        excluded = self._elementwise.holds(sp.Or(*(sp.Lt(g, 0) for g in guards)))
+        place = {a: m for m, a in enumerate(self._kept)}
+        parts = [excluded.placed(place), self._graph.scalar(0), total]
+        shape = tuple(self._extents[a] for a in self._kept)
+        return self._graph.elementwise("select", "", parts, shape)
 
     def sum_of(self, constant: Expr, inside: list[Operand], outside: list[Operand]) -> Operand:
         """constant · outside · Σ inside, laid over the kept axes."""
@@ -162,8 +206,17 @@ class _Reduction:
         reduced = [a for a in self._reduced if a in covered]
         place = {a: m for m, a in enumerate([*kept, *reduced])}
         laid = tuple(Operand(f.value, tuple(place[a] for a in f.axes)) for f in operands)
+        if len(laid) == 2:
+            laid = tuple(Operand(self._contiguous(o.value), o.axes) for o in laid)
         made = self._graph.value("sum", laid, tuple(self._extents[a] for a in kept), (len(reduced),))
         return Operand(made, tuple(self._kept.index(a) for a in kept))
+
+    def _contiguous(self, value: Value) -> Value:
+        """A strided part of an array as an array of its own, which BLAS takes in one call; windows stay views."""
+        seen = window(value)
+        if value.operation != "view" or value.rank < 3 or (seen is not None and seen.overlapping):
+            return value
+        return self._graph.value("copy", (value.whole,), value.shape, ("contiguous",))
 
     # --- a sum over everything
 
@@ -223,3 +276,17 @@ def scaled(graph: Graph, constant: Expr, factors: Sequence[Operand], shape: tupl
     for part in parts[1:]:
         total = graph.elementwise("ufunc", "multiply", [total, part], shape)
     return total
+
+
+def _vanishing(operand: Operand) -> bool:
+    """Whether the operand is read straight from an array with a border of zeros."""
+    value = operand.value.operands[0].value if operand.value.operation == "view" else operand.value
+    return value.operation == "pad"
+
+
+def _bordered(value: Value, finished: frozenset[int]) -> bool:
+    """Whether a border of zeros takes part in the value's own computation, which begins at `finished` values."""
+    if value.operation == "pad":
+        return True
+    own = value.operation in ("view", "ufunc", "special", "select", "copy") and value.number not in finished
+    return own and any(_bordered(o.value, finished) for o in value.operands)

@@ -4,16 +4,28 @@ A `Value` is an array (or a number) made by one operation from other values. An 
 value into something of more axes: `axes[m]` is the axis there that the value's axis m runs along, so
 that a bias laid over samples and neurons is one value, whatever reads it. Values are hash-consed: the
 same operation on the same operands is the same value, which is how statements share work.
+
+What a loop or a condition encloses (a `Region`) has values of its own where it depends on the loop's
+index, or on an array that the loop writes; everything else is computed before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from sympy import Expr, Integer
+from sympy import Basic, Dummy, Expr, Integer
 
-__all__ = ["Graph", "Operand", "Value"]
+__all__ = ["Graph", "Operand", "Region", "Value"]
+
+
+@dataclass(frozen=True)
+class Region:
+    """Where values are computed: in the statement `top`, a loop over `symbol` or none, where all of `when` are >= 0."""
+
+    top: int
+    symbol: Dummy | None
+    when: tuple[Expr, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,15 +37,22 @@ class Value:
     - `given`: an argument of the kernel; its name
     - `scalar`: a number that only sizes decide; its SymPy expression
     - `indices`: the whole numbers from a lower to an upper bound; the two bounds
+    - `condition`: a condition on indices and sizes alone, the index of axis m written as the symbol `_m`
     - `ufunc`: a NumPy ufunc; its name
     - `special`: a function of the module's own; its name
     - `select`: where(condition, then, otherwise)
     - `copy`: the operand, laid out in full; "number" where truth values become 0 and 1, "turned" where
       its axes change places, "result" where it is written to a result's own memory at each call
-    - `view`: part of the operand without a copy; one subscript for each axis (an integer, or None
-      for all of it), or one axis number for each axis of the operand where a diagonal is taken
+    - `view`: elements of the operand without a copy. "window": for each axis of the operand, the number
+      of the element at the origin, and how many elements further each axis of the view leads.
+      "merged": groups of two axes each read as one, of a stride, a start and a length
+    - `pad`: the operand with zeros around it; how many before and after, for each axis
     - `sum`: Σ of the product of one or two operands; the number of axes that are summed, the last ones
     - `fold`: prod, max or min of one operand; the ufunc's name and the number of axes
+    - `cell`: an array that several statements, or the steps of a loop, fill; its name and its version
+    - `store`: a cell after the second operand has been written to a window of it: the window's detail
+      and shape, then "set", or "add" where at these places, each as often as it occurs, the operand is
+      added, then the cell's name and version
     """
 
     number: int
@@ -42,10 +61,16 @@ class Value:
     shape: tuple[Expr, ...]
     detail: tuple[object, ...] = ()
     boolean: bool = False
+    region: Region | None = None
 
     @property
     def rank(self) -> int:
         return len(self.shape)
+
+    @property
+    def cell(self) -> str:
+        """The buffer that a cell, or a store to it, is."""
+        return str(self.detail[0] if self.operation == "cell" else self.detail[5])
 
     @property
     def whole(self) -> Operand:
@@ -55,7 +80,9 @@ class Value:
     @property
     def static(self) -> bool:
         """Whether sizes alone decide the value, so that it is computed once, when a plan is bound."""
-        if self.operation in ("scalar", "indices"):
+        if self.region is not None or self.operation in ("cell", "store"):
+            return False
+        if self.operation in ("scalar", "indices", "condition"):
             return True
         if self.operation == "copy" and self.detail[:1] == ("result",):
             return False
@@ -69,9 +96,9 @@ class Operand:
     value: Value
     axes: tuple[int, ...]
 
-    def placed(self, axes: Iterable[int]) -> Operand:
+    def placed(self, axes: Iterable[int] | Mapping[int, int]) -> Operand:
         """The operand moved: what ran along axis m runs along `axes[m]`."""
-        target = tuple(axes)
+        target = axes if isinstance(axes, Mapping) else tuple(axes)
         return Operand(self.value, tuple(target[a] for a in self.axes))
 
     @property
@@ -89,7 +116,9 @@ class Graph:
     def __init__(self) -> None:
         self.values: list[Value] = []
         self.section = 0  # which statement asks now
+        self.region: Region | None = None  # and what encloses it
         self.sections: list[int] = []  # the statement that each value was first made for
+        self.labels: dict[int, tuple[str, ...]] = {}  # what the axes of a value over indices are called
         self._known: dict[object, Value] = {}
 
     def value(
@@ -102,17 +131,52 @@ class Graph:
         boolean: bool = False,
     ) -> Value:
         """The value of that operation: the one there is, or a new one."""
-        parts = [(o.value.number, o.axes) for o in operands]
-        if operation == "ufunc" and detail[0] in _COMMUTATIVE:
-            parts.sort()
-        key = (operation, tuple(parts), shape, detail, boolean)
+        region = self.region if self._enclosed(operands, (shape, detail)) else None
+        key = self._key(operation, operands, shape, detail, boolean, region)
         found = self._known.get(key)
         if found is None:
-            found = Value(len(self.values), operation, operands, shape, detail, boolean)
+            found = Value(len(self.values), operation, operands, shape, detail, boolean, region)
             self._known[key] = found
             self.values.append(found)
             self.sections.append(self.section)
         return found
+
+    def known(self, operation: str, operands: tuple[Operand, ...], shape: tuple[Expr, ...], detail: object) -> bool:
+        """Whether there is such a value already."""
+        region = self.region if self._enclosed(operands, (shape, detail)) else None
+        return self._key(operation, operands, shape, detail, False, region) in self._known
+
+    def cell(self, name: str, shape: tuple[Expr, ...], version: int, before: Value | None = None) -> Value:
+        """An array that is filled piece by piece, as it stands at this place of the program."""
+        operands = () if before is None else (before.whole,)
+        found = Value(len(self.values), "cell", operands, shape, (name, version), False, self.region)
+        self.values.append(found)
+        self.sections.append(self.section)
+        return found
+
+    def _enclosed(self, operands: tuple[Operand, ...], detail: object) -> bool:
+        """Whether a value belongs to the region at work: it depends on the loop, or there is a condition alone."""
+        if self.region is None:
+            return False
+        symbol = self.region.symbol
+        if symbol is None:
+            return any(not o.value.static for o in operands)
+        inside = (o.value.region is not None and o.value.region.top == self.region.top for o in operands)
+        return any(inside) or any(symbol in e.free_symbols for e in _expressions(detail))
+
+    @staticmethod
+    def _key(
+        operation: str,
+        operands: tuple[Operand, ...],
+        shape: tuple[Expr, ...],
+        detail: object,
+        boolean: bool,
+        region: Region | None,
+    ) -> object:
+        parts = [(o.value.number, o.axes) for o in operands]
+        if operation == "ufunc" and isinstance(detail, tuple) and detail[0] in _COMMUTATIVE:
+            parts.sort()
+        return operation, tuple(parts), shape, detail, boolean, region
 
     def given(self, name: str, shape: tuple[Expr, ...]) -> Value:
         """An argument of the kernel."""
@@ -154,3 +218,12 @@ class Graph:
 
     def _as_number(self, value: Value) -> Value:
         return self.value("copy", (value.whole,), value.shape, ("number",))
+
+
+def _expressions(detail: object) -> Iterator[Basic]:
+    """Every SymPy expression in nested tuples."""
+    if isinstance(detail, Basic):
+        yield detail
+    elif isinstance(detail, tuple):
+        for part in detail:
+            yield from _expressions(part)

@@ -98,7 +98,7 @@ def test_terminal_text(source: str, line: str) -> None:
         (Add((A, Negative(Add((A, B))))), "a - (a + b)", "a - (a + b)"),
         (Negative(Negative(A)), "-(-a)", "-(-a)"),
         (Product((Negative(A), Add((A, B)))), r"(-a) \cdot (a + b)", "(-a) · (a + b)"),
-        (Apply(Primed(Symbol("my_f"), 1), (X,)), r"\operatorname{my\_f}'(x)", "my_f′(x)"),
+        (Apply(Primed(Symbol("my_f"), 1), (X,)), r"\mathrm{my\_f}'(x)", "my_f′(x)"),
         (
             Big("max", J, Number("0"), A, X, (POSITIVE,)),
             r"\max_{\substack{j=0 \\ x \ge 0}}^a x",
