@@ -290,8 +290,8 @@ def check_kernel(kernel: Kernel) -> None:
     """Raise ValueError, naming the statement, unless the kernel is well formed.
 
     Every buffer is declared once and written before it is read; ranks agree with shapes; subscripts
-    are affine in indices that a loop binds; buffers that share a slot have one shape; calls have
-    definitions.
+    are affine in indices that a loop binds; bounds and conditions mention only indices of loops further
+    out; buffers that share a slot have one shape; calls have definitions.
     """
     names = [b.name for b in kernel.buffers]
     if len(set(names)) != len(names):
@@ -339,11 +339,28 @@ def _problems(
                     yield f"{access} uses the index {symbol}, which no loop binds"
                 elif isinstance(symbol, Dummy) and coefficient(subscript, symbol) is None:
                     yield f"{access} has a subscript that is not affine in {symbol}"
+    yield from _unbound(statement, outer)
     body = getattr(statement, "body", None)
     if body is not None:
         for node in walk(body):
             if isinstance(node, Call) and node.name not in defined:
                 yield f"{node.name} has no definition"
+
+
+def _unbound(statement: Statement, outer: set[Dummy]) -> Iterator[str]:
+    """Bounds, conditions and bodies that mention an index outside its loop."""
+    bound = set(outer)
+    places = [(f"the condition {c}", c) for c in statement.when]
+    yield from (f"{text} mentions an index that no scan binds" for text, c in places if c.atoms(Dummy) - bound)
+    for r in statement.loops:
+        if (r.lower.atoms(Dummy) | r.upper.atoms(Dummy)) - bound:
+            yield f"the bounds of {r.symbol} mention an index that is not bound before it"
+        bound.add(r.symbol)
+    inner = [(f"the guard {g}", g) for g in getattr(statement, "guards", ())]
+    inner += [("the body", statement.body)] if isinstance(statement, Map | Reduce | Scatter) else []
+    for text, expression in inner:
+        if {v for v in expression.free_symbols if isinstance(v, Dummy)} - bound:
+            yield f"{text} mentions an index that no loop binds"
 
 
 def format_statement(statement: Statement | Scan) -> str:
