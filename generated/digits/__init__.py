@@ -133,12 +133,11 @@ def _gradients_kernel(sizes, parameters, results, empty):
     w1, b1, w2, b2 = parameters
     dw1, db1, dw2, db2 = results
     z1_sum = z1 = a1 = empty((batch, 32))
-    z2_sum = z2 = scratch = da2 = dz2 = empty((batch, 10))
+    z2_sum = z2 = scratch = empty((batch, 10))
     z2_turned = empty((10, batch))
     a2_max = cost_lse = dz2_sum = empty((batch,))
-    a2_exp = a2 = empty((batch, 10))
+    a2_exp = a2 = dz2 = empty((batch, 10))
     a2_sum = log_a2_sum = empty((batch,))
-    a2_times_da2 = empty((batch, 10))
     da1 = empty((batch, 32))
     dz1 = empty((batch, 32))
     w1_T = w1.T
@@ -149,8 +148,8 @@ def _gradients_kernel(sizes, parameters, results, empty):
     a2_sum_column = a2_sum[:, None]
     cost_lse_column = cost_lse[:, None]
     scratch_flat = scratch.reshape(-1)
-    minus_one_over_batch = np.array(-1/batch, DTYPE)
     dz2_sum_column = dz2_sum[:, None]
+    one_over_batch = np.array(1/batch, DTYPE)
     one = np.array(1, DTYPE)
     dz1_T = dz1.T
     ones_batch = np.ones(batch, DTYPE)
@@ -181,14 +180,11 @@ def _gradients_kernel(sizes, parameters, results, empty):
         # cost = (sum_{s,j} (cost_lse[s] - z2[s,j])*y[s,j])/batch
         np.subtract(cost_lse_column, z2, out=scratch)
         cost = float(scratch_flat.dot(y.reshape(-1))) / batch
-        # da2[s,j] = -y[s,j]/(batch*a2[s,j])
-        np.multiply(y, minus_one_over_batch, out=da2)
-        np.divide(da2, a2, out=da2)
-        # dz2[s,k] = (da2[s,k] - (sum_j a2[s,j]*da2[s,j]))*a2[s,k]
-        np.multiply(a2, da2, out=a2_times_da2)
-        a2_times_da2.dot(ones_10, out=dz2_sum)
-        np.subtract(da2, dz2_sum_column, out=dz2)
-        np.multiply(dz2, a2, out=dz2)
+        # dz2[s,k] = (a2[s,k]*(sum_j y[s,j]) - y[s,k])/batch
+        y.dot(ones_10, out=dz2_sum)
+        np.multiply(dz2_sum_column, a2, out=dz2)
+        np.subtract(dz2, y, out=dz2)
+        np.multiply(dz2, one_over_batch, out=dz2)
         # da1[s,k] = sum_j dz2[s,j]*w2[j,k]
         dz2.dot(w2, out=da1)
         # dz1[s,j] = (1 - a1[s,j]^2)*da1[s,j]

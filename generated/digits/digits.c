@@ -629,8 +629,8 @@ static size_t backward_bytes(size_t batch)
 {
     size_t total = ALIGNMENT;
     total = plus(total, array_bytes(times(batch, 32))); /* a1, z1_sum */
-    total = plus(total, array_bytes(times(batch, 10))); /* z2, da2, dz2, z2_sum */
-    total = plus(total, array_bytes(times(batch, 10))); /* a2, a2_exp */
+    total = plus(total, array_bytes(times(batch, 10))); /* z2, z2_sum */
+    total = plus(total, array_bytes(times(batch, 10))); /* a2, dz2, a2_exp */
     total = plus(total, array_bytes(times(batch, 32))); /* da1, dz1 */
     total = plus(total, array_bytes(batch)); /* a2_max, cost_lse */
     total = plus(total, array_bytes(batch)); /* a2_sum, dz2_sum */
@@ -675,8 +675,7 @@ int digits_backward(const digits_parameters *p, const float *x, const float *y, 
     float *restrict a1 = take(&next, batch * 32);
     float *restrict z2 = take(&next, batch * 10);
     float *restrict a2 = take(&next, batch * 10);
-    float *const da2 = z2; /* in place */
-    float *const dz2 = z2; /* in place */
+    float *const dz2 = a2; /* in place */
     float *restrict da1 = take(&next, batch * 32);
     float *const dz1 = da1; /* in place */
     float *restrict a2_max = take(&next, batch);
@@ -761,26 +760,21 @@ int digits_backward(const digits_parameters *p, const float *x, const float *y, 
     /* cost = (sum_{s,j} (cost_lse[s] - z2[s,j])*y[s,j])/batch */
     *cost = cost_sum / (double)batch;
 
-    /* da2[s,j] = -y[s,j]/(batch*a2[s,j]) */
-    const float scale = 1.0f / (float)batch;
-    for (size_t i = 0; i < batch * 10; i++) {
-        da2[i] = -scale * y[i] / a2[i];
-    }
-
-    /* dz2_sum[s] = sum_j a2[s,j]*da2[s,j] */
+    /* dz2_sum[s] = sum_j y[s,j] */
     for (size_t s = 0; s < batch; s++) {
         dz2_sum[s] = 0.0f;
     }
     for (size_t j = 0; j < 10; j++) {
         for (size_t s = 0; s < batch; s++) {
-            dz2_sum[s] += a2[s * 10 + j] * da2[s * 10 + j];
+            dz2_sum[s] += y[s * 10 + j];
         }
     }
 
-    /* dz2[s,k] = (da2[s,k] - (sum_j a2[s,j]*da2[s,j]))*a2[s,k] */
+    /* dz2[s,k] = (a2[s,k]*(sum_j y[s,j]) - y[s,k])/batch */
+    const float scale = 1.0f / (float)batch;
     for (size_t s = 0; s < batch; s++) {
         for (size_t k = 0; k < 10; k++) {
-            dz2[s * 10 + k] = (da2[s * 10 + k] - dz2_sum[s]) * a2[s * 10 + k];
+            dz2[s * 10 + k] = scale * (dz2_sum[s] * a2[s * 10 + k] - y[s * 10 + k]);
         }
     }
 
