@@ -79,8 +79,7 @@ def gauss_newton_product(system: System, wrt: Sequence[str]) -> System:
     """
     if not system.has_cost or not system.outputs:
         raise DerivationError("a Gauss-Newton product needs a cost, and outputs that it is a function of")
-    after = influenced(system, *system.outputs) - set(system.outputs)
-    tail, head = _split(system, after)
+    tail, head = _split(system)
     direct = tuple(n for n in wrt if n in influencing(tail, COST))
     stray = (influenced(system, *wrt) & {t.name for t in tail.inputs}) - {*system.outputs, *direct}
     if stray:
@@ -91,18 +90,21 @@ def gauss_newton_product(system: System, wrt: Sequence[str]) -> System:
     return _composed(system, wrt, forward, curvature, backward, direct)
 
 
-def _split(system: System, after: frozenset[str]) -> tuple[System, System]:
-    """(from the outputs to the cost, up to the outputs): the outputs are data of the first."""
+def _split(system: System) -> tuple[System, System]:
+    """(what the cost needs beside the outputs, what the outputs need): the outputs are data of the first."""
+    after = {COST}
+    for equation in reversed(system.equations):
+        if equation.name in after:
+            after.update(set(equation.reads()) - set(system.outputs))
     tail_equations = tuple(e for e in system.equations if e.name in after)
     read = {n for e in tail_equations for n in e.reads()} | after
     given = tuple(
-        replace(t, role=Role.DATA) if t.role is Role.DEFINED and t.name not in after else t
-        for t in system.tensors
-        if t.name in read
+        replace(t, role=Role.DATA) if t.name in system.outputs else t for t in system.tensors if t.name in read
     )
     tail = replace(system, tensors=given, equations=tail_equations, outputs=())
-    kept = tuple(t for t in system.tensors if t.name not in after)
-    head = replace(system, tensors=kept, equations=tuple(e for e in system.equations if e.name not in after))
+    before = influencing(system, *system.outputs)
+    head_tensors = tuple(t for t in system.tensors if t.role is not Role.DEFINED or t.name in before)
+    head = replace(system, tensors=head_tensors, equations=tuple(e for e in system.equations if e.name in before))
     return tail, head
 
 
@@ -126,7 +128,10 @@ def _composed(
             known = tensors.get(tensor.name)
             if known is None or known.role is not Role.DEFINED:
                 tensors[tensor.name] = tensor
-    equations = list(dict.fromkeys([*forward.equations, *curvature.equations, *backward.equations]))
+    equations: list[Equation] = []
+    for part in (forward, curvature, backward):  # what two stages need has the same equation in both
+        made = {e.name for e in equations}
+        equations.extend(e for e in part.equations if e.name not in made)
     outputs = []
     for name, label in zip(wrt, backward.outputs, strict=True):
         if name in direct:
