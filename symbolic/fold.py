@@ -116,6 +116,10 @@ def _fold(expression: Expr, candidates: Sequence[Known], bounds: Bounds) -> Expr
     for left, right in _instances(expression, candidates, bounds):
         if alpha_key(expression) == alpha_key(right):
             return left
+        if isinstance(expression, sp.exp) and isinstance(right, sp.exp):
+            times = _multiple(expression.args[0], right.args[0])
+            if times is not None:
+                return left**times
         if isinstance(expression, sp.Mul) and isinstance(right, sp.Mul | sp.Pow):
             reduced = _divide(expression, right, left)
             if reduced is not None:
@@ -174,6 +178,13 @@ def _in_range(equation: Equation, mapping: Mapping[Dummy, Expr], bounds: Bounds)
         if not all(nonnegative(c, bounds) for c in (*(place - b for b in lowers), *(b - place for b in uppers))):
             return False
     return True
+
+
+def _multiple(exponent: Expr, of: Expr) -> Expr | None:
+    """n where exponent = n·of for an integer n; None where it is no such multiple."""
+    (scale, rest), (unit, base) = exponent.as_content_primitive(), of.as_content_primitive()
+    ratio = scale / unit
+    return ratio if ratio.is_Integer and alpha_key(rest) == alpha_key(base) else None
 
 
 def _factors(expression: Expr) -> dict[Expr, tuple[Expr, Expr]]:
