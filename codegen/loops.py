@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import sympy as sp
 from sympy import Dummy, Expr
 
-from chainrule.symbolic.affine import box
+from chainrule.symbolic.affine import bounds_of, box, nonnegative
 from chainrule.symbolic.domains import protected
 from chainrule.symbolic.errors import LoweringError
 from chainrule.symbolic.expressions import (
@@ -23,6 +23,7 @@ from chainrule.symbolic.expressions import (
     Delta,
     Range,
     Reduction,
+    Where,
     accesses,
     freshen,
     index,
@@ -186,6 +187,8 @@ class Lowering:
             return Access(stored.name, *(i.xreplace(back) for i in stored.indices))
         if isinstance(expression, Access):
             return expression
+        if isinstance(expression, Delta):
+            return Where(sp.Eq(*expression.args), sp.Integer(1), sp.Integer(0))
         return rebuild(expression, [self._extracted(a, equation, scope) for a in expression.args])
 
     def _stored(self, value: Expr, name: str, loops: Sequence[Range], make: Callable[[Access], None]) -> Access:
@@ -215,7 +218,7 @@ class Lowering:
 
     def _reduce(self, reduction: Reduction, equation: Equation, out: Access, loops: tuple[Range, ...]) -> None:
         """`out` = the reduction: a Scatter, a Contract where its factors allow, else a Reduce."""
-        if reduction.body.has(Delta):
+        if any(isinstance(f, Delta) for f in sp.Mul.make_args(reduction.body)):
             self._scatter(reduction, equation, out, loops)
             return
         reduction = with_guards_for_conditions(reduction)
@@ -261,22 +264,29 @@ class Lowering:
         return Access(name, *(i + b for i, b in zip(access.indices, border.before, strict=True)))
 
     def _scatter(self, reduction: Reduction, equation: Equation, out: Access, loops: tuple[Range, ...]) -> None:
-        """Σ δ(J, f(k…)) u as `out[f(k…)] += u`: the delta's free index is written, not searched for."""
+        """Σ δ(J, f(k…)) u as `out[f(k…)] += u`: the delta's free index is written, not searched for.
+
+        A delta that names no place of its own (between two free indices, or of a bound index alone) becomes a
+        condition; all do in a scan, and where `out` is a part of its tensor, for a scatter begins with zeros.
+        """
         factors = sp.Mul.make_args(reduction.body)
-        places: dict[Expr, Expr] = {}
-        free = {r.symbol for r in loops}
-        for delta in (f for f in factors if isinstance(f, Delta)):
-            sides = (delta.args, delta.args[::-1])
-            here, there = next(
-                ((a, b) for a, b in sides if a in free - places.keys() and not b.free_symbols & free), (None, None)
-            )
-            if here is None:
-                raise LoweringError(f"{equation.target}: neither side of {delta} is an index of the result alone")
-            places[here] = there
+        deltas = [f for f in factors if isinstance(f, Delta)]
+        whole = self.step is None and (out.name in self.temporaries or self._defines_all(equation))
+        places = _places(deltas, {r.symbol for r in loops}) if whole and reduction.kind == "sum" else {}
+        conditions = [c for d in deltas for c in _equal(d.xreplace(places)) if c != 0]
         ranges = (*(r for r in loops if r.symbol not in places), *reduction.ranges)
-        body = self._extracted(sp.Mul(*(f for f in factors if not isinstance(f, Delta))), equation, ranges)
-        target = Access(out.name, *(places.get(i, i) for i in out.indices))
-        self.statements.append(Scatter(target, ranges, equation, body, reduction.guards))
+        known = bounds_of(ranges)
+        for r in (r for r in loops if r.symbol in places):  # a temporary may hold fewer elements than there are places
+            ends = (sp.expand(c.xreplace(places)) for c in (r.symbol - r.lower, r.upper - r.symbol))
+            conditions += [c for c in ends if not nonnegative(c, known)]
+        body = freshen(sp.Mul(*(f for f in factors if not isinstance(f, Delta))), places)
+        guards = (*(g.xreplace(places) for g in reduction.guards), *conditions)
+        if places:
+            target = Access(out.name, *(places.get(i, i) for i in out.indices))
+            body = self._extracted(body, equation, ranges)
+            self.statements.append(Scatter(target, ranges, equation, body, guards))
+        else:
+            self._reduce(Reduction(reduction.kind, body, reduction.ranges, guards), equation, out, loops)
 
     def _contract(self, factors: Factors, equation: Equation, out: Access) -> None:
         """Pairwise contractions, the last one into `out`."""
@@ -340,6 +350,25 @@ def _factors(reduction: Reduction, loops: tuple[Range, ...]) -> Factors | None:
     shifted, ranges = _from_zero(reduction.ranges)
     factors = Factors.of(freshen(reduction.body, shifted), loops, ranges)
     return factors if factors.contractible else None
+
+
+def _places(deltas: Sequence[Delta], free: set[Dummy]) -> dict[Expr, Expr]:
+    """The free indices that a delta gives as an expression of bound ones."""
+    places: dict[Expr, Expr] = {}
+    for delta in deltas:
+        for here, there in (delta.args, delta.args[::-1]):
+            if here in free - places.keys() and not there.free_symbols & free:
+                places[here] = there
+                break
+    return places
+
+
+def _equal(delta: Expr) -> tuple[Expr, ...]:
+    """The delta's equality as expressions that are all >= 0; none where it holds anyway, -1 where it never does."""
+    if not isinstance(delta, Delta):
+        return () if delta == 1 else (sp.Integer(-1),)
+    difference = sp.expand(delta.args[0] - delta.args[1])
+    return difference, -difference
 
 
 def _whole(loops: Sequence[Range]) -> bool:

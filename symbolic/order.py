@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["components", "recurrent"]
+__all__ = ["components", "recurrent", "together"]
 
 
 def components(reads: Mapping[str, Iterable[str]]) -> list[tuple[str, ...]]:
@@ -48,3 +48,13 @@ def components(reads: Mapping[str, Iterable[str]]) -> list[tuple[str, ...]]:
 def recurrent(group: Sequence[str], reads: Mapping[str, Iterable[str]]) -> bool:
     """Whether a group of `components` depends on itself."""
     return len(group) > 1 or group[0] in set(reads[group[0]])
+
+
+def together(names: Sequence[str], group: Sequence[str]) -> list[int]:
+    """An order of the positions in `names` in which those of the group stand together, at the place of the first.
+
+    What stood between them, and does not depend on them, comes before; all else keeps its place.
+    """
+    inside = [m for m, name in enumerate(names) if name in group]
+    between = [m for m in range(inside[0], inside[-1] + 1) if names[m] not in group]
+    return [*range(inside[0]), *between, *inside, *range(inside[-1] + 1, len(names))]

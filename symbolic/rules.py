@@ -183,7 +183,7 @@ def unfold(partial: Partial, system: System, *, through: bool = True) -> Unfolde
             return Unfolded(Rule.KRONECKER, ())
         return Unfolded(Rule.DEFINITION, (Term((Partial(definition_at(of, system), wrt),)),))
     names = influenced(system, wrt.name) if through else frozenset({wrt.name})
-    if not of.args:
+    if not of.args or isinstance(of, Delta):
         return Unfolded(Rule.SUM, ())
     for kinds, rule, function in _RULES:
         if isinstance(of, kinds):

@@ -31,6 +31,7 @@ from .expressions import (
     rebuild,
     walk,
 )
+from .order import components, recurrent, together
 from .samples import BATCH
 from .simplify import tidied
 from .stable_scalar import log_form, stabilised
@@ -89,11 +90,10 @@ class _Stabiliser:
             scope = _Scope(equation.name, equation.ranges)
             value = self._log_sum_exp(value, scope)
             value = self._softmax(value, scope)
-            value = self._named(value)
-            self.equations.append(replace(equation, value=_scalar(value)))
+            self.equations.append(replace(equation, value=value))
         return replace(
             system,
-            equations=tuple(self.equations),
+            equations=tuple(replace(e, value=_scalar(self._named(e.value))) for e in _grouped(self.equations)),
             tensors=tuple(self.tensors),
             functions=tuple(self.functions.values()),
         )
@@ -218,6 +218,17 @@ class _Stabiliser:
         while name in taken:
             name += "_"
         return name
+
+
+def _grouped(equations: list[Equation]) -> list[Equation]:
+    """The equations with those of each recurrence together: a part of a step that is computed before it stands before."""
+    reads: dict[str, list[str]] = {}
+    for equation in equations:
+        reads.setdefault(equation.name, []).extend(equation.reads())
+    for group in components(reads):
+        if recurrent(group, reads):
+            equations = [equations[m] for m in together([e.name for e in equations], group)]
+    return equations
 
 
 def canonical(expression: Expr) -> tuple[Expr, tuple[Dummy, ...]]:

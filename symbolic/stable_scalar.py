@@ -17,6 +17,7 @@ from dataclasses import replace
 
 import sympy as sp
 from sympy import Expr, Integer
+from sympy.logic.boolalg import Boolean
 
 from .exponentials import RationalForm, rational_form
 from .expressions import Access, Reduction, Where, rebuild
@@ -31,7 +32,7 @@ def stabilised(expression: Expr) -> Expr:
         return expression
     if not expression.has(*_REWRITTEN):
         return expression
-    whole = _through_sigmoid(expression)
+    whole = None if isinstance(expression, Boolean) else _through_sigmoid(expression)
     if whole is not None:
         return whole
     if isinstance(expression, sp.Mul):

@@ -226,6 +226,10 @@ class Machine:
 
 
 def _symbols(kernel: Kernel) -> set[sp.Symbol]:
-    """BATCH and the size symbols of the buffers."""
-    dimensions = itertools.chain.from_iterable(b.shape for b in kernel.buffers)
-    return {BATCH}.union(*(d.free_symbols for d in dimensions))
+    """BATCH and the size symbols of the buffers, and of what the statements compute."""
+    found = [d for b in kernel.buffers for d in b.shape]
+    for s in kernel.flat:
+        found += [getattr(s, "body", sp.Integer(0)), *s.when, *getattr(s, "guards", ())]
+        found += [b for r in (*s.ranges, *getattr(s, "reduced", ())) for b in (r.lower, r.upper)]
+    symbols = {BATCH}.union(*(d.free_symbols for d in found))
+    return {s for s in symbols if not isinstance(s, sp.Dummy)}

@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import numpy as np
 import sympy as sp
@@ -24,7 +25,7 @@ from chainrule.symbolic import FormulaError, System, parse
 from chainrule.symbolic.expressions import size
 from chainrule.symbolic.system import Role
 
-__all__ = ["Declared", "Line", "Model", "random_model"]
+__all__ = ["Declared", "Line", "Model", "Written", "random_model"]
 
 LETTERS = "ijklpqstuv"
 NAMES = {"data": ("x", "y", "d3", "d4", "d5", "d6"), "parameter": ("w", "b", "w3", "w4", "w5", "w6")}
@@ -92,19 +93,43 @@ class Model:
     def parse(self) -> System:
         return parse(self.text, name=f"random_{self.seed}")
 
-    def point(self) -> tuple[dict[str, int], dict[str, np.ndarray]]:
-        """Sizes by name ("batch" too) and inputs, data with a leading batch axis: the same for the same seed."""
-        rng = np.random.default_rng([self.seed, 1])
-        system = self.parse()
-        known = {s: self.sizes[s.name] for s in system.sizes}
-        values = {}
-        limits = {d.name: (d.low, d.high) for d in self.declared}
-        for tensor in system.inputs:
-            shape = tuple(int(d.xreplace(known)) for d in tensor.shape)
-            if tensor.role is Role.DATA:
-                shape = (self.batch, *shape)
-            values[tensor.name] = rng.uniform(*limits[tensor.name], shape).astype(np.float32).astype(float)
-        return {**{s.name: n for s, n in known.items()}, "batch": self.batch}, values
+    def point(self) -> Point:
+        return point(self.parse(), self.sizes, self.batch, self.seed, {d.name: (d.low, d.high) for d in self.declared})
+
+
+@dataclass(frozen=True)
+class Written:
+    """A model as a text, with what a random one has."""
+
+    text: str
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    batch: int = 1
+    seed: int = 0
+
+    def parse(self) -> System:
+        return parse(self.text, name="written")
+
+    def point(self) -> Point:
+        return point(self.parse(), self.sizes, self.batch, self.seed, {})
+
+
+Point: TypeAlias = tuple[dict[str, int], dict[str, np.ndarray]]
+"""Sizes by name ("batch" too), and inputs, data with a leading batch axis."""
+
+
+def point(
+    system: System, sizes: Mapping[str, int], batch: int, seed: int, limits: Mapping[str, tuple[float, float]]
+) -> Point:
+    """Inputs within their limits (-1 and 1 where there are none), exact in float32: the same for the same seed."""
+    rng = np.random.default_rng([seed, 1])
+    known = {s: sizes[s.name] for s in system.sizes}
+    values = {}
+    for tensor in system.inputs:
+        shape = tuple(int(d.xreplace(known)) for d in tensor.shape)
+        if tensor.role is Role.DATA:
+            shape = (batch, *shape)
+        values[tensor.name] = rng.uniform(*limits.get(tensor.name, (-1, 1)), shape).astype(np.float32).astype(float)
+    return {**{s.name: n for s, n in known.items()}, "batch": batch}, values
 
 
 def random_model(seed: int) -> Model:

@@ -146,6 +146,9 @@ class IndexedFormula(Formula):
             return Integer(node.value) if isinstance(node.value, int) and node.value <= MAX_INTEGER else None
         if isinstance(node, ast.Name):
             return self._integer_name(node)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.FloorDiv):
+            names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+            return size_of(self.code, node, positive=False) if names <= self.names.sizes.keys() else None
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             operand = self._polynomial(node.operand)
             return None if operand is None else -operand

@@ -94,8 +94,9 @@ class _Solver:
             or self._step(self._from_affine_uses, once=True)
             or self._step(self._from_guarded_use, once=True)
             or self._step(self._from_guards, once=True)
+            or self._step(self._from_statement_alone, once=True)
         ):
-            while self._step(self._from_bare_use) or self._step(self._from_shape):
+            while self._step(self._from_statement) or self._step(self._from_bare_use) or self._step(self._from_shape):
                 pass
         for each in self.group.drafts:
             for variable in each.variables:
@@ -155,11 +156,18 @@ class _Solver:
     # --- where a range comes from
 
     def _from_statement(self, each: Draft, variable: Variable) -> Known | None:
-        bound = self.stated.get(variable.name)
-        if bound is None:
+        if variable.name not in self.stated:
             return None
-        limits = self._limits_of_uses(each, variable) if self._free(each, variable) else None
-        lower = Integer(0) if limits is None else self.proofs.extreme([Integer(0), *limits[0]], 1)
+        limits = self._limits_of_uses(each, variable) if self._free(each, variable) else ([], [], None)
+        return None if limits is None else self._stated(each, variable, limits[0])
+
+    def _from_statement_alone(self, each: Draft, variable: Variable) -> Known | None:
+        """As `_from_statement`, where the reads of an index wait for others that nothing gives a range."""
+        return self._stated(each, variable, []) if variable.name in self.stated else None
+
+    def _stated(self, each: Draft, variable: Variable, lowers: list[Expr]) -> Known:
+        bound = self.stated[variable.name]
+        lower = self.proofs.extreme([Integer(0), *lowers], 1)
         reason = f"index {variable.name} < {bound.extent}"
         upper = bound.extent - 1 + variable.shift
         known = self._make(each, variable, lower, upper, reason, bound.code.position(bound.node))

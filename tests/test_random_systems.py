@@ -1,0 +1,185 @@
+"""Random Systems: what comes out of the engine agrees with a brute-force reference, or is refused for a reason.
+
+`CHAINRULE_RANDOM_SYSTEMS=500` runs that many (the long suite), `CHAINRULE_RANDOM_SEED=N` one alone. A failure prints
+the model as text, its seed, and a smaller model with the same fault.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from interpreter import numeric_gradient
+from random_comparison import Case, Finding, compare, diagnosed, shrunk
+from random_systems import Model, Written, random_model
+
+from chainrule.codegen import lower
+from chainrule.symbolic import FormulaError
+
+COUNT = int(os.environ.get("CHAINRULE_RANDOM_SYSTEMS", "50"))
+ONE = os.environ.get("CHAINRULE_RANDOM_SEED")
+SHARES = 10
+"""The systems are shared out over so many tests, which may run in parallel."""
+
+SECONDS_TO_SHRINK = 60
+
+
+@pytest.fixture(autouse=True)
+def every_statement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel IR is held to the reference whether or not a backend writes all of its statements yet."""
+    monkeypatch.setattr(lower, "_refuse", lambda _: None, raising=False)
+
+
+def told(model: Model | Written, findings: list[Finding]) -> str:
+    """What a failure prints."""
+    faults = "\n".join(f"{f.where} {f.kind}: {f.message}" for f in findings)
+    text = f"CHAINRULE_RANDOM_SEED={model.seed}\n{model.text}at {model.sizes}, batch {model.batch}\n{faults}\n"
+    if isinstance(model, Model):
+        small = shrunk(model, findings[0], SECONDS_TO_SHRINK)
+        text += f"\nsmaller:\n{small.text}at {small.sizes}, batch {small.batch}\n"
+        model = small
+    return text + diagnosed(model)
+
+
+def seeds(share: int) -> Iterator[int]:
+    """Fresh seeds of one share; with CHAINRULE_RANDOM_SEED that one, in the first share."""
+    if ONE is not None:
+        yield from [int(ONE)] if share == 0 else []
+        return
+    for _ in range(COUNT // SHARES + (share < COUNT % SHARES)):
+        yield secrets.randbits(32)
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+def test_random_systems_agree_with_the_reference(share: int) -> None:
+    for seed in seeds(share):
+        print(f"CHAINRULE_RANDOM_SEED={seed}")
+        model = random_model(seed)
+        findings = [f for f in compare(model) if f.kind != "unusable"]
+        assert not findings, told(model, findings)
+
+
+REGRESSIONS = {
+    "a function under a softmax": Written(
+        "data x[m, n]\nf(u, v) = gelu(v)\n"
+        "a[t] = softmax(f(0.5, where(0 <= t + 1 and t + 1 < n, x[t, t + 1], 0)))\n",
+        {"m": 2, "n": 3},
+        2,
+    ),
+    "a diagonal of a tensor with a shift": Written(
+        "data x[m]\nparameter w[m + 2, m]\nindex s < m\nc[s, j] = x[s] - w[j + 2, j]\n"
+        "cost = mean[i, k](c[i, k]**2)\n",
+        {"m": 2},
+        2,
+    ),
+    "a diagonal in a sum, twice": Written(
+        "data x[n]\nparameter w[n, n]\na[t] = x[0]*x[t] + sum[q](w[q, q]**2 * x[q])\n", {"n": 2}, 2
+    ),
+    "a size that no buffer has": Written(
+        "data x[n]\nc[2] = n/3\nc[v] = c[v + 1]\ncost = logsumexp[i](exp(-x[i]**2)) + c[0]\noutput c\n", {"n": 2}
+    ),
+    "strided reads of a base case": Written(
+        "data x[n, 2]\nparameter w[2]\na[0, u] = x[n - 1, u]**2\nindex q < 4\na[q, u] = tanh(w[u] * a[q - 1, u])\n"
+        "e[j] = sum[u](a[2*j, u])**2\nindex j < 2\ncost = sum[i](e[i])\n",
+        {"n": 2},
+        2,
+    ),
+    "a number against a tensor": Written("data x[n]\ng[p] = max(exp(0.5), 2*x[p])**2\n", {"n": 3}, 2),
+    "a log-sum-exp in a step of a recurrence": Written(
+        "data x\nparameter b[n, n]\ne[2, k] = x\n"
+        "e[j, v] = 0.5*sum[q](b[v, q] * e[j + 1, q]) + 0.5*sum[t : t <= j](logsumexp[k](b[v, k]))\nindex t < 3\n",
+        {"n": 2},
+        2,
+    ),
+    "a step that starts where reads allow, after others are known": Written(
+        "data x[n], y[2, 3*n]\nindex p < 2\nindex u < n + 1\nindex v < n\na[k, 0] = tanh(x[0]*k)\nindex k < n + 1\n"
+        "c[u, p] = tanh(a[u, p - 1] + sum[v : v <= p](y[p, 2*p + v]) * y[p - 1, p])\na[u, p] = sin(c[u, p] * x[0])\n"
+        "output a\n",
+        {"n": 2},
+    ),
+    "a guard by a size that is rounded": Written(
+        "data x[n]\nindex p < n//2 + 1\na[p] = where(p < n//2, x[2*p], 0)**2\n"
+        "b[q] = where(3 - q >= 0 and 3 - q < n//2 + 1, a[3 - q], 1) * x[q]\n",
+        {"n": 3},
+        2,
+    ),
+}
+"""Small models of faults that random ones had."""
+
+
+@pytest.mark.parametrize("model", REGRESSIONS.values(), ids=REGRESSIONS.keys())
+def test_models_of_faults_that_were(model: Written) -> None:
+    findings = compare(model)
+    assert not findings, told(model, findings)
+
+
+SMOOTH = (
+    "data x[n], y[m]\nparameter w[m, n]\nf(u, v) = exp(-u**2) * sin(v) + u**3 / (1 + v**2)\n"
+    "h[0, j] = tanh(sum[k](w[j, k] * x[k]))\nindex t < 3\nh[t, j] = sin(h[t - 1, j] + y[j] * t)\n"
+    "p[j] = softmax(sum[t](h[t, j]))\nindex t2 < 3\n"
+    "cost = sum[j](f(p[j], y[j])) + prod[k](1 + x[k]**2) + logsumexp[j](y[j]) + log(1 + erf(x[0])**2)"
+    " + atan(x[0]) * sqrt(2 + x[n - 1])**1.5 + asin(x[0]/2)*acos(x[0]/3) + sum[k, j](2**w[j, k] * cosh(x[k]) * tan(y[j]/2))\n"
+)
+
+
+def test_the_reference_agrees_with_differences(seed: int) -> None:
+    """Two ways without any rule: jets, and differences of the interpreter's cost; first and second derivatives."""
+    case = Case(Written(SMOOTH.replace("index t2 < 3\n", ""), {"n": 2, "m": 3}, 2, seed))
+    for name in case.wrt:
+        numeric = numeric_gradient(case.system, case.sizes, case.values, name)
+        np.testing.assert_allclose(case.expected.gradients[name], numeric, rtol=1e-8, atol=1e-9)
+    h = 2.0**-12
+
+    def gradient(steps: int) -> dict[str, np.ndarray]:
+        moved = {n: v + steps * h * case.directions[n] if n in case.directions else v for n, v in case.values.items()}
+        other = Case(case.model)
+        other.values = moved
+        return dict(other.expected.gradients)
+
+    ahead, behind, far, back = gradient(1), gradient(-1), gradient(2), gradient(-2)
+    for name in case.wrt:
+        numeric = (8 * (ahead[name] - behind[name]) - (far[name] - back[name])) / (12 * h)
+        np.testing.assert_allclose(case.expected.curvature[name], numeric, rtol=1e-8, atol=1e-9)
+
+
+def test_the_same_seed_gives_the_same_model() -> None:
+    seed = secrets.randbits(32)
+    one, two = random_model(seed), random_model(seed)
+    assert one == two
+    assert all((a == b).all() for a, b in zip(one.point()[1].values(), two.point()[1].values(), strict=True))
+
+
+def test_what_is_drawn_is_accepted_and_varied() -> None:
+    """Nearly all that is drawn is a model as it stands, and the constructs of the language are among them."""
+    models = [random_model(secrets.randbits(32)) for _ in range(30)]
+    refused = [reason for m in models for reason, _ in m.refused]
+    assert len(refused) <= 6, "\n".join(refused)
+    text = "\n".join(m.text for m in models)
+    for construct in ("sum[", "where(", "softmax", "index ", "cost = ", "2*", "output "):
+        assert construct in text, construct
+
+
+def test_a_fault_is_found_and_shrunk(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """With a wrong rule put in, a random model shows it, and the smaller one still does."""
+    from chainrule.symbolic import rules
+
+    monkeypatch.setattr(rules, "_sum_weight", lambda *_: (2,))
+    for number in range(20):
+        model = random_model(seed + number)
+        findings = [f for f in compare(model) if f.kind == "wrong"]
+        if findings:
+            small = shrunk(model, findings[0], seconds=5)
+            assert len(small.text) <= len(model.text)
+            assert any(f.fault == findings[0].fault for f in compare(small))
+            return
+    pytest.fail("no model has a sum?")
+
+
+def test_a_refusal_of_the_parser_says_where_and_what_to_do() -> None:
+    with pytest.raises(FormulaError) as caught:
+        Written("data x[n]\na[i] = x[i - 1]\n", {"n": 2}).parse()
+    assert caught.value.hint
+    assert caught.value.position is not None
