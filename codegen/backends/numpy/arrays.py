@@ -18,7 +18,7 @@ from chainrule.symbolic.expressions import Access, Range, accesses
 
 from .elementwise import Elementwise
 from .nests import Nest, nest
-from .sums import Sum, reduction
+from .sums import IDENTITY, Sum, reduction
 from .values import Graph, Operand, Region, Value
 from .windows import Loops, Window, merged
 
@@ -126,7 +126,9 @@ class _Builder:
         scattered = isinstance(statement, Scatter)
         if found.conditions or scattered:
             place = _everything(self._kernel.buffer(name)) if scattered else _written(found)
-            self._store(name, self._graph.scalar(0), place)
+            self._store(name, self._graph.scalar(IDENTITY.get(found.kind, Integer(0))), place)
+        if any(c.is_negative for c in found.conditions):
+            return
         conditions = (*statement.when, *found.conditions)
         if found.conditions:
             self._graph.region = Region(top, symbol, conditions)

@@ -19,11 +19,11 @@ from .elementwise import Elementwise
 from .values import Graph, Operand, Value
 from .windows import vanishes, window
 
-__all__ = ["Sum", "reduction"]
+__all__ = ["IDENTITY", "Sum", "reduction"]
 
 _SHORT_ROW = 32
 _FOLDS = {"prod": "multiply", "max": "maximum", "min": "minimum"}
-_IDENTITY = {"sum": Integer(0), "prod": Integer(1), "max": -sp.oo, "min": sp.oo}
+IDENTITY = {"sum": Integer(0), "prod": Integer(1), "max": -sp.oo, "min": sp.oo}
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def reduction(graph: Graph, elementwise: Elementwise, wanted: Sum, shared: froze
         constant, inside, outside = _factors(elementwise, wanted)
         return builder.guarded_sum(constant, inside, outside, wanted.guards)
     body = graph.number(elementwise.build(sp.Mul(*wanted.factors)))
-    return builder.fold(wanted.kind, elementwise.guarded(wanted.guards, body, _IDENTITY[wanted.kind]))
+    return builder.fold(wanted.kind, elementwise.guarded(wanted.guards, body, IDENTITY[wanted.kind]))
 
 
 def _factors(elementwise: Elementwise, wanted: Sum) -> tuple[Expr, list[Operand], list[Operand]]:
