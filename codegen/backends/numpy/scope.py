@@ -59,6 +59,13 @@ class Scope:
         self._own[value.number] = self._names.claim(wanted)
         return self._own[value.number]
 
+    def passing(self, value: Value, wanted: str) -> str:
+        """A name for what each step of a loop computes anew."""
+        name = self.declare(value, wanted)
+        self._volatile.add(name)
+        self._looped.add(name)
+        return name
+
     def claim(self, wanted: str) -> str:
         """A name for anything else."""
         return self._names.claim(wanted)
