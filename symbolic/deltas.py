@@ -13,7 +13,7 @@ from dataclasses import replace
 import sympy as sp
 from sympy import Dummy, Expr, Integer, Max, Min
 
-from .affine import bounds_of, coefficient, integral, lower_bounds, nonnegative, upper_bounds
+from .affine import Bounds, bounds_of, box, coefficient, edge, lower_bounds, nonnegative, upper_bounds
 from .expressions import Delta, Range, Reduction, accesses, freshen, walk
 from .terms import Term
 
@@ -32,7 +32,7 @@ def collapse(term: Term, ranges: Sequence[Range]) -> Term:
         _, _, position, symbol, solution, guards = choice
         term = _substitute(term, position, symbol, solution, guards)
     term = replace(term, guards=_unproved(term, ranges))
-    return _guards_to_bounds(term)
+    return _guards_to_bounds(term, ranges)
 
 
 def _solutions(term: Term, ranges: Sequence[Range]) -> Iterator[tuple[int, int, int, Dummy, Expr, list[Expr]]]:
@@ -58,15 +58,35 @@ def _solutions(term: Term, ranges: Sequence[Range]) -> Iterator[tuple[int, int, 
 def _substitute(term: Term, position: int, symbol: Dummy, solution: Expr, guards: list[Expr]) -> Term:
     mapping = {symbol: solution}
     deltas = [d.xreplace(mapping) for m, d in enumerate(term.deltas) if m != position]
-    bound = tuple(
-        Range(r.symbol, r.lower.xreplace(mapping), r.upper.xreplace(mapping)) for r in term.bound if r.symbol != symbol
-    )
+    bound, cut = _without(term.bound, symbol)
     return Term(
         tuple(freshen(f, mapping) for f in term.factors) + ((Integer(0),) if Integer(0) in deltas else ()),
         bound,
         tuple(d for d in deltas if isinstance(d, Delta)),
-        tuple(sp.expand(g.xreplace(mapping)) for g in term.guards) + tuple(guards),
+        tuple(sp.expand(g.xreplace(mapping)) for g in (*term.guards, *cut, *guards)),
     )
+
+
+def _without(ranges: Sequence[Range], symbol: Dummy) -> tuple[tuple[Range, ...], list[Expr]]:
+    """The ranges without that index; bounds that mention it become guards, and leave a wider bound behind.
+
+    So no bound can come to refer to its own index, or to one that is bound after it.
+    """
+    if not any(symbol in (r.lower.free_symbols | r.upper.free_symbols) for r in ranges):
+        return tuple(r for r in ranges if r.symbol != symbol), []
+    wide = {r.symbol: r for r in box(ranges)}
+    guards: list[Expr] = []
+    kept: list[Range] = []
+    for r in ranges:
+        if r.symbol == symbol:
+            continue
+        lowers, uppers = lower_bounds(r), upper_bounds(r)
+        guards += [r.symbol - b for b in lowers if symbol in b.free_symbols]
+        guards += [b - r.symbol for b in uppers if symbol in b.free_symbols]
+        low = [b for b in lowers if symbol not in b.free_symbols] or [wide[r.symbol].lower]
+        high = [b for b in uppers if symbol not in b.free_symbols] or [wide[r.symbol].upper]
+        kept.append(Range(r.symbol, Max(*low), Min(*high)))
+    return tuple(kept), guards
 
 
 def _unproved(term: Term, ranges: Sequence[Range]) -> tuple[Expr, ...]:
@@ -74,38 +94,48 @@ def _unproved(term: Term, ranges: Sequence[Range]) -> tuple[Expr, ...]:
     return tuple(g for g in dict.fromkeys(sp.expand(g) for g in term.guards) if not nonnegative(g, known))
 
 
-def _guards_to_bounds(term: Term) -> Term:
-    """Guards that bound one of the term's own indices by the others become that index's bounds."""
+def _guards_to_bounds(term: Term, ranges: Sequence[Range]) -> Term:
+    """Guards that bound one of the term's own indices by those before it become that index's bounds."""
     order = [r.symbol for r in term.bound]
     lowers = {r.symbol: list(lower_bounds(r)) for r in term.bound}
     uppers = {r.symbol: list(upper_bounds(r)) for r in term.bound}
     kept = []
     for guard in term.guards:
-        symbol = next((v for v in reversed(order) if coefficient(guard, v) in (1, -1)), None)
-        if symbol is None:
-            kept.append(guard)
-            continue
-        factor = coefficient(guard, symbol)
-        edge = sp.expand(-(guard - factor * symbol) / factor)
-        if not integral(edge):
+        last = next((v for v in reversed(order) if v in guard.free_symbols), None)
+        limit = None if last is None else edge(guard, last)
+        if last is None or limit is None:
             kept.append(guard)
         else:
-            (lowers if factor == 1 else uppers)[symbol].append(edge)
-    bound = tuple(Range(v, Max(*lowers[v]), Min(*uppers[v])) for v in order)
-    return replace(term, bound=bound, guards=tuple(kept))
+            (lowers if coefficient(guard, last) == 1 else uppers)[last].append(limit)
+    bound: list[Range] = []
+    for v in order:
+        known = bounds_of([*ranges, *bound])
+        bound.append(Range(v, Max(*_tightest(lowers[v], 1, known)), Min(*_tightest(uppers[v], -1, known))))
+    return replace(term, bound=tuple(bound), guards=tuple(kept))
+
+
+def _tightest(limits: Sequence[Expr], sign: int, known: Bounds) -> list[Expr]:
+    """The limits without those that another one implies (sign 1: the greatest count, -1: the least)."""
+    kept: list[Expr] = []
+    for limit in limits:
+        if not any(nonnegative(sign * (other - limit), known) for other in kept):
+            kept = [other for other in kept if not nonnegative(sign * (limit - other), known)]
+            kept.append(limit)
+    return kept
 
 
 def hoist(term: Term) -> Term:
     """Factors without a bound index stand before the sum: Σ_k c f_k = c Σ_k f_k.
 
-    Only factors whose every access is in range whatever the sum's bounds are moved (an access must
-    never leave a possibly empty sum); what stays is one Reduction, and a sum over nothing but a
-    count becomes that count.
+    An access must never leave a sum that may be empty for some free indices: those say where it can be
+    read. So only factors whose accesses are bare go, and none from a sum whose bounds depend on a free
+    index. What stays is one Reduction, and a sum over nothing but a count becomes that count.
     """
     if not term.bound or term.guards or term.deltas:
         return term
     symbols = {r.symbol for r in term.bound}
-    outside = [f for f in term.factors if not f.free_symbols & symbols and _plain(f)]
+    fixed = not any(isinstance(v, Dummy) for r in term.bound for v in (r.lower - r.upper).free_symbols - symbols)
+    outside = [f for f in term.factors if not f.free_symbols & symbols and (_plain(f) if fixed else not accesses(f))]
     inside = [f for f in term.factors if f not in outside]
     if not inside:
         extents = [r.extent for r in term.bound]

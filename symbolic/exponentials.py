@@ -95,6 +95,8 @@ def rational_form(expression: Expr) -> RationalForm | None:
     chosen with a positive coefficient so that E has the least degree.
     """
     plain, back = with_symbols(expression, lambda n: isinstance(n, (*_OPAQUE, sp.log, sp.erf, sp.erfc)))
+    plain, nested = _outermost(plain)
+    back = {symbol: node.xreplace(back) for symbol, node in nested.items()} | back
     form = _rational_form(plain)
     if form is None:
         return None
@@ -127,6 +129,20 @@ def _rational_form(plain: Expr) -> RationalForm | None:
         top, bottom = (_thinned(p, step, generator) for p in (top, bottom))
         base = step * base
     return RationalForm(generator, base, top, bottom)
+
+
+def _outermost(expression: Expr) -> tuple[Expr, dict[Expr, Expr]]:
+    """The expression with exponentials inside the arguments of others as symbols, and the way back."""
+    names: dict[Expr, Expr] = {}
+
+    def visit(node: Expr, inside: bool) -> Expr:
+        exponential = isinstance(node, (sp.exp, *_HYPERBOLIC))
+        if exponential and inside:
+            return names.setdefault(node, Symbol(f"_v{len(names)}", real=True))
+        return rebuild(node, [visit(a, inside or exponential) for a in node.args])
+
+    plain = visit(expression, False)
+    return plain, {symbol: node for node, symbol in names.items()}
 
 
 def _restored(polynomial: sp.Poly, back: dict[Expr, Expr], generator: Dummy) -> sp.Poly:

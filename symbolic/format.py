@@ -1,23 +1,28 @@
 """A System as `.eq` text: what the language reads, written.
 
-`parse(format_system(system))` is the System again, up to the names of indices. Where the ranges of
-indices do not follow from their use, `index` statements and conditions state them.
+`parse(format_system(system))` is the System again, up to the names of indices and the order of
+equations. Where the ranges of indices do not follow from their use, `index` statements and conditions
+state them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import Enum
+from itertools import groupby
 
 import sympy as sp
-from sympy import Dummy, Expr, Integer
+from sympy import Dummy, Expr, Integer, Symbol
 from sympy.codegen.cfunctions import expm1, log1p
 from sympy.logic.boolalg import And, Boolean, Not, Or
 
 from .errors import FormulaError
-from .expressions import Access, Call, Delta, Maximum, Minimum, Range, Reduction, Where, accesses
+from .expressions import Access, Call, Delta, Maximum, Minimum, Range, Reduction, Where, accesses, alpha_key
+from .language import parse
 from .primitives import Sigmoid, Softplus
-from .system import Equation, FunctionDefinition, Role, System, Tensor
+from .system import Equation, FunctionDefinition, System, Tensor
 
 __all__ = ["format_expression", "format_system"]
 
@@ -31,18 +36,52 @@ _FUNCTIONS: dict[type, str] = {
 }  # fmt: skip
 
 
+class _Ranges(Enum):
+    """Which ranges of indices a text states."""
+
+    NONE = 0  # none: they all follow from uses
+    HIDDEN = 1  # those that no bare subscript gives
+    ALL = 2
+
+
 def format_system(system: System) -> str:
     """The System as `.eq` text that `parse` reads; the same System gives the same text.
 
+    The text with the fewest statements of ranges that is read as the System again. One that no text
+    gives, such as the gradient of another, is written with all of them.
     Raises FormulaError for what the language has no words for: derivatives, undefined functions that are called.
     """
-    given = ((Role.DATA, system.data), (Role.PARAMETER, system.parameters))
-    lines = [f"{role.value:<9} {', '.join(map(_declaration, tensors))}" for role, tensors in given if tensors]
-    writers = [_Writer(system, e) for e in system.equations]
+    undefined = [f for f in system.functions if f.body is None]
+    for ranges in _Ranges:
+        text = _text(system, ranges)
+        with suppress(FormulaError):
+            if _key(parse(text, name=system.name, functions=undefined)) == _key(system):
+                break
+    return text
+
+
+def _key(system: System) -> tuple[object, ...]:
+    """What two Systems share that differ in the names of indices and the order of equations alone."""
+    equations = []
+    for e in system.equations:
+        places = {r.symbol: Symbol(f"_left{m}", integer=True) for m, r in enumerate(e.ranges)}
+        bounds = tuple((r.lower.xreplace(places), sp.expand(r.upper.xreplace(places))) for r in e.ranges)
+        equations.append(
+            (e.name, tuple(places.get(i, i) for i in e.indices), bounds, alpha_key(e.value.xreplace(places)))
+        )
+    return system.inputs, frozenset(system.tensors), frozenset(equations), system.outputs
+
+
+def _text(system: System, ranges: _Ranges) -> str:
+    kinds = groupby(system.inputs, key=lambda t: t.role)
+    lines = [f"{role.value:<9} {', '.join(map(_declaration, tensors))}" for role, tensors in kinds]
+    stated: dict[str, Expr | None] = {}
+    writers = [_Writer(system, e, ranges=ranges, stated=stated) for e in system.equations]
     equations = [f"{w.left()} = {w.text(e.value)}" for w, e in zip(writers, system.equations, strict=True)]
-    stated = {name: extent for w in writers for name, extent in w.stated.items()}
     functions = [_function(system, f) for f in system.functions if f.origin == "user" and f.body is not None]
-    lines += [f"index     {name} < {format_expression(extent)}" for name, extent in stated.items()]
+    lines += [
+        f"index     {name} < {format_expression(extent)}" for name, extent in stated.items() if extent is not None
+    ]
     for block in (functions, equations):
         lines += ["", *block] if block else []
     if system.outputs:
@@ -72,12 +111,13 @@ def _function(system: System, function: FunctionDefinition) -> str:
 
 @dataclass
 class _Writer:
-    """Writes one formula; `stated` collects the ranges that an `index` statement has to give."""
+    """Writes one formula; `stated` collects every name of an index, with the length that a statement has to give."""
 
     system: System
     equation: Equation | None = None
+    ranges: _Ranges = _Ranges.HIDDEN
     names: dict[Dummy, str] = field(default_factory=dict)
-    stated: dict[str, Expr] = field(default_factory=dict)
+    stated: dict[str, Expr | None] = field(default_factory=dict)
     named: Mapping[Dummy, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -219,28 +259,38 @@ class _Writer:
         """Name the index; conditions for the part of its range that its uses do not give."""
         if r.symbol in self.named:
             return []
-        evident = self._evident(r.symbol, uses)
-        name = r.symbol.name
-        number = 2
-        while name in self.taken:
-            name = f"{r.symbol.name}{number}"
+        constant = not r.upper.atoms(Dummy, sp.Min)
+        hidden = not self._evident(r, uses)
+        state = constant and (self.ranges is _Ranges.ALL or (hidden and self.ranges is _Ranges.HIDDEN))
+        extent = sp.expand(r.upper + 1) if state else None
+        name = plain = "i" if r.symbol.name.startswith("Dummy_") else r.symbol.name
+        number = 1
+        while name in self.taken or self.stated.setdefault(name, extent) != extent:
             number += 1
+            name = f"{plain}{number}"
         self.taken.add(name)
         self.names[r.symbol] = name
-        if r.lower == 0 and evident is not None and sp.expand(r.extent - evident) == 0:
+        if constant and self.ranges is _Ranges.NONE:
             return []
-        conditions = [f"{name} >= {self.text(bound, _ADD)}" for bound in _parts(r.lower, sp.Max) if bound != 0]
-        if evident is None and not r.upper.atoms(Dummy, sp.Min):
-            self.stated[name] = r.upper + 1
-            return conditions
-        return conditions + [f"{name} <= {self.text(bound, _ADD)}" for bound in _parts(r.upper, sp.Min)]
+        lowers = [f"{name} >= {self.text(bound, _ADD)}" for bound in _parts(r.lower, sp.Max) if bound != 0 and hidden]
+        uppers = [f"{name} <= {self.text(bound, _ADD)}" for bound in _parts(r.upper, sp.Min) if not constant]
+        return [*lowers, *uppers]
 
-    def _evident(self, symbol: Dummy, uses: Iterable[Access]) -> Expr | None:
-        """The extent of the first axis that the index subscripts alone, if there is one."""
+    def _evident(self, r: Range, uses: Iterable[Access]) -> bool:
+        """Whether the range is the whole axis, as far as it is defined, that the index subscripts alone somewhere."""
         for access in uses:
-            if symbol in access.indices and any(t.name == access.name for t in self.system.tensors):
-                return self.system.tensor(access.name).shape[access.indices.index(symbol)]
-        return None
+            known = any(t.name == access.name for t in self.system.tensors)
+            if known and r.symbol in access.indices:
+                axis = access.indices.index(r.symbol)
+                extent = self.system.tensor(access.name).shape[axis]
+                return bool(r.lower == self._first(access.name, axis) and sp.expand(r.extent + r.lower - extent) == 0)
+        return False
+
+    def _first(self, name: str, axis: int) -> Expr:
+        """The first element along an axis that an equation defines."""
+        starts = [e.indices[axis] for e in self.system.defining(name)]
+        lowers = [r.lower for e in self.system.defining(name) for r in e.ranges if r.symbol in starts]
+        return lowers[0] if lowers and all(isinstance(s, Dummy) for s in starts) else Integer(0)
 
 
 def _rational(e: sp.Rational) -> tuple[str, int]:

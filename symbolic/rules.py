@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import sympy as sp
 from sympy import Expr, Integer
 
+from .affine import guards_of
 from .errors import DerivationError
 from .expressions import Access, Call, Delta, Partial, Reduction, Where, freshen, walk
 from .system import Role, System
@@ -120,10 +121,20 @@ def of_function(of: Expr, wrt: Access, names: frozenset[str]) -> tuple[Term, ...
 
 
 def of_where(of: Expr, wrt: Access, names: frozenset[str]) -> tuple[Term, ...]:
-    """∂ where(c, u, v)/∂x = where(c, ∂u/∂x, ∂v/∂x): the branch that holds at the point."""
-    zero, one = Integer(0), Integer(1)
-    picked = ((Where(of.condition, one, zero), of.then), (Where(of.condition, zero, one), of.otherwise))
-    return tuple(Term((mask, Partial(branch, wrt))) for mask, branch in picked if depends(branch, names))
+    """∂ where(c, u, v)/∂x = [c] ∂u/∂x + [not c] ∂v/∂x: the branch that holds at the point.
+
+    A condition on indices alone becomes guards of the term, any other a factor where(c, 1, 0).
+    """
+    terms = []
+    for condition, branch, mask in (
+        (of.condition, of.then, Where(of.condition, Integer(1), Integer(0))),
+        (sp.Not(of.condition), of.otherwise, Where(of.condition, Integer(0), Integer(1))),
+    ):
+        if depends(branch, names):
+            guards = guards_of(condition)
+            factors = (Partial(branch, wrt),) if guards is not None else (mask, Partial(branch, wrt))
+            terms.append(Term(factors, guards=guards or ()))
+    return tuple(terms)
 
 
 def of_access(of: Access, wrt: Access) -> tuple[Term, ...]:

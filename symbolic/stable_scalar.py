@@ -11,6 +11,8 @@ which never overflows; the logarithm of a product of powers of E and 1 + E is
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from dataclasses import replace
 
 import sympy as sp
@@ -58,15 +60,40 @@ def _through_sigmoid(expression: Expr) -> Expr | None:
     if power is None:
         return _by_sign(form)
     m, scale = power
+    numerator, odd = _without_root_at_one(form.numerator)
+    coefficients = {i: c / scale for (i,), c in numerator.terms()}
+    if _bounded(expression) and not _same_sign(coefficients.values()):
+        return None
     form = replace(form, argument=stabilised(form.argument))
-    coefficients = {monomial[0]: stabilised(c / scale) for monomial, c in form.numerator.terms()}
-    if m == 1 and coefficients.get(0, 0) == -coefficients.get(1, 0):
-        return coefficients[1] * sp.tanh(form.argument / 2)
+    coefficients = {i: stabilised(c) for i, c in coefficients.items()}
+    m -= odd
+    middle = sp.tanh(form.argument / 2) ** odd
     s, t = Sigmoid(form.argument), Sigmoid(-form.argument)
-    parts = [sp.Mul(sp.factor_terms(c), s**i, t ** (m - i)) for i, c in sorted(coefficients.items())]
     if coefficients.get(m) == 1 and all(coefficients.get(i, 0) == sp.binomial(m, i) for i in range(m)):
-        return Integer(1)
-    return _collected(parts, s, t)
+        return middle
+    parts = [sp.Mul(sp.factor_terms(c), s**i, t ** (m - i)) for i, c in sorted(coefficients.items())]
+    return _collected(parts, s, t) * middle
+
+
+def _without_root_at_one(numerator: sp.Poly) -> tuple[sp.Poly, int]:
+    """(q, r) with p = (E - 1)^r q: each (E - 1)/(E + 1) is tanh(g/2), which does not cancel near g = 0."""
+    count = 0
+    while not numerator.is_zero and numerator.degree() > 0 and sp.cancel(sp.Add(*numerator.coeffs())) == 0:
+        sums = list(itertools.accumulate(numerator.all_coeffs()))  # Horner's scheme at 1
+        numerator = sp.Poly.from_list([sp.cancel(c) for c in sums[:-1]], numerator.gen, domain=sp.EX)
+        count += 1
+    return numerator, count
+
+
+def _bounded(expression: Expr) -> bool:
+    """Whether the functions as written cannot overflow, so that another form must have a merit of its own."""
+    return not expression.has(sp.exp, sp.sinh, sp.cosh, sp.coth)
+
+
+def _same_sign(coefficients: Iterable[Expr]) -> bool:
+    """Whether the coefficients are numbers of one sign: then their sum cancels nothing."""
+    values = list(coefficients)
+    return all(c.is_number for c in values) and (all(c > 0 for c in values) or all(c < 0 for c in values))
 
 
 def _over_monomial(form: RationalForm) -> Expr | None:
@@ -174,7 +201,7 @@ def log_form(argument: Expr) -> Expr | None:
                 linear += sign * multiplicity * power
             else:
                 softplus[power, ratio] = softplus.get((power, ratio), 0) + sign * multiplicity
-    return _assembled(form.argument, linear, softplus, rest)
+    return _assembled(stabilised(form.argument), linear, softplus, rest)
 
 
 def _assembled(g: Expr, linear: Expr, softplus: dict[tuple[int, Expr], Expr], rest: Expr) -> Expr:

@@ -3,8 +3,10 @@
     source      text -> statements -> whitelisted syntax trees, within limits on every size
     statements  data, parameter, index, output, functions, equations
     formula     one tree -> SymPy: arithmetic, mathematics, conditions;  indexed: tensors and reductions
+    left        the left side of an equation;  drafts: an equation as read
     functions   the user's own functions and the catalogue's
-    shapes      the range of every index, the shape of every tensor;  recurrences: base cases
+    layouts     base cases;  recurrences: tensors that depend on each other, in an order that makes all
+    shapes      the range of every index, the shape of every tensor;  proofs: what follows from ranges
     elaborate   all of it -> System
 
 Nothing that a text holds is ever evaluated: names and numbers go through `ast` and a whitelist.

@@ -31,9 +31,9 @@ class Span:
     extent: Expr
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Variable:
-    """An index of one equation: its symbol, placeholders for its bounds, and where it stands.
+    """An index of one equation, equal to itself alone: its symbol, placeholders for its bounds, and where it stands.
 
     `symbol` is the subscript of the left side; where that is shifted, `h[t + 1]`, the user's t is
     `symbol - shift`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -30,41 +30,47 @@ class Known:
 
 
 class Proofs:
-    """Proves inequalities over the ranges in `known`, which may grow between one question and the next."""
+    """Proves inequalities over the ranges learned so far. The bounds of a range hold no index."""
 
-    def __init__(self, known: Mapping[Variable, Known]) -> None:
-        self._known = known
+    def __init__(self) -> None:
+        self.known: dict[Variable, Known] = {}
+        self._ranges: dict[Dummy, Range] = {}
         self._floors: dict[Expr, Dummy] = {}
+
+    def learn(self, variable: Variable, known: Known) -> None:
+        """From now on the index has that range."""
+        self.known[variable] = known
+        self._ranges[variable.symbol] = known.range
 
     def ready(self, expression: Expr) -> bool:
         """Whether the range of every index in the expression is known."""
-        known = {k.range.symbol for k in self._known.values()}
-        return all(s in known for s in expression.free_symbols if isinstance(s, Dummy))
+        return all(s in self._ranges for s in expression.free_symbols if isinstance(s, Dummy))
 
     def prove(self, expression: Expr, facts: Iterable[Expr] = ()) -> bool:
         """Whether expression >= 0 follows from the known ranges, sizes >= 1 and facts that are >= 0."""
         chosen = tuple(facts)[:_MOST_FACTS]
-        table = {
-            k.range.symbol: (
-                tuple(map(self._flat, lower_bounds(k.range))),
-                tuple(u for e in upper_bounds(k.range) for u in self._relaxed(e)),
-            )
-            for k in self._known.values()
-        }
         sides = [Integer(0), *chosen, *(a + b for a, b in combinations(chosen, 2))]
         differences = [self._flat(sp.expand(expression - side)) for side in sides]
+        table = {
+            s: (
+                tuple(map(self._flat, lower_bounds(self._ranges[s]))),
+                tuple(u for e in upper_bounds(self._ranges[s]) for u in self._relaxed(e)),
+            )
+            for e in (expression, *chosen)
+            for s in e.free_symbols
+            if s in self._ranges
+        }
         table.update((stand_in, _floor_bounds(floor)) for floor, stand_in in self._floors.items())
         return any(nonnegative(difference, table) for difference in differences)
 
     def at_extreme(self, expression: Expr, side: int) -> Expr:
         """The largest (side 1) or smallest (side -1) value over the known ranges."""
-        result = expression
-        for known in self._known.values():
-            factor = result.coeff(known.range.symbol, 1)
-            if factor != 0:
-                extreme = known.range.upper if factor * side > 0 else known.range.lower
-                result = result.xreplace({known.range.symbol: extreme})
-        return sp.expand(result)
+        extremes = {}
+        for symbol in expression.free_symbols:
+            if symbol in self._ranges:
+                above = expression.coeff(symbol, 1) * side > 0
+                extremes[symbol] = self._ranges[symbol].upper if above else self._ranges[symbol].lower
+        return sp.expand(expression.xreplace(extremes))
 
     def extreme(self, values: Iterable[Expr], side: int) -> Expr:
         """The largest (side 1) or smallest (side -1) of the values, as a Max or Min where none is proved so."""

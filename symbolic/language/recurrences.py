@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-import sympy as sp
 from sympy import Expr
 
 from ..order import components, recurrent
@@ -20,6 +19,9 @@ from .drafts import Draft, Use, Variable
 from .layouts import Layout, layout
 
 __all__ = ["Group", "groups"]
+
+MAX_TOGETHER = 64
+"""Tensors of one recurrence, at most."""
 
 Prover = Callable[[Expr, Iterable[Expr]], bool]
 
@@ -53,76 +55,51 @@ class Group:
         """
         if not self.recurrent:
             return self.drafts
-        bases = _sorted(self._base_reads(prove), "")
-        steps = _sorted(self._step_reads(prove), f" at the same {self._letter()}")
-        return (*bases, *steps)
+        bases = [base for each in self.layouts.values() for base in each.bases]
+        for base in bases:
+            for use in filter(self.along, base.uses):
+                message = f"a base case reads {use.written}, which takes part in the recurrence"
+                hint = "store what both need in a tensor of its own: first = …, h[0] = first, h[1] = 2 * first"
+                raise use.code.error(message, use.node, hint)
+        return (*bases, *self._ordered(self._step_reads(prove)))
 
     def _letter(self) -> str:
         time = next(iter(self.layouts.values())).time
         return "index" if time is None else time.name
 
-    def _step_reads(self, prove: Prover) -> list[tuple[str, Draft, list[str]]]:
-        """Each step, with the tensors that it reads at its own index."""
-        found = []
+    def _step_reads(self, prove: Prover) -> dict[str, list[str]]:
+        """For each tensor, those that its step reads at its own index."""
+        found: dict[str, list[str]] = {name: [] for name in self.layouts}
         for each in self.layouts.values():
             assert each.time is not None  # every tensor of a recurrence has an axis
             here = each.time.symbol
-            together: list[str] = []
             for use in filter(self.along, each.step.uses):
                 ahead = use.subscript - here if self.reverse else here - use.subscript
                 if prove(ahead - 1, use.guards):
                     continue
                 if use.tensor == each.name or not prove(ahead, use.guards):
                     raise self._too_late(each.step, use, here)
-                together.append(use.tensor)
-            found.append((each.name, each.step, together))
+                found[each.name].append(use.tensor)
         return found
 
-    def _base_reads(self, prove: Prover) -> list[tuple[str, Draft, list[str]]]:
-        """Each base case, with the base cases that it reads."""
-        found = []
-        for each in self.layouts.values():
-            for number, (base, edge) in enumerate(zip(each.bases, each.edges, strict=True)):
-                reads = [_label(each, m) for m in range(number)]
-                for use in filter(self.along, base.uses):
-                    ahead = use.subscript - edge if self.reverse else edge - use.subscript
-                    if use.tensor == each.name and prove(ahead - 1, use.guards):
-                        continue
-                    target = self.layouts[use.tensor]
-                    met = [m for m, other in enumerate(target.edges) if sp.expand(use.subscript - other) == 0]
-                    if not met:
-                        raise self._too_late(base, use, edge)
-                    reads.append(_label(target, met[0]))
-                found.append((_label(each, number), base, reads))
-        return found
+    def _ordered(self, together: Mapping[str, list[str]]) -> list[Draft]:
+        """The steps, each after those of the tensors that it reads at its own index."""
+        found = components(together)
+        for names in found:
+            if recurrent(names, together):
+                step = self.layouts[names[0]].step
+                path = " -> ".join(_cycle(names[0], together))
+                message = f"a cycle of equations: {path} at the same {self._letter()}"
+                hint = "a recurrence reads earlier elements in at least one of them"
+                raise step.text.code.error(message, step.text.node, hint)
+        return [self.layouts[name].step for (name,) in found]
 
-    def _too_late(self, draft: Draft, use: Use, here: Expr) -> Exception:
-        side, sign = ("after", "+") if self.reverse else ("before", "-")
-        place = draft.shown(here)
+    def _too_late(self, step: Draft, use: Use, here: Expr) -> Exception:
+        when, side, sign = ("later", "after", "+") if self.reverse else ("earlier", "before", "-")
+        place = step.shown(here)
         message = f"{use.written} is read before it is defined: expected an element {side} {place}"
-        if draft.is_base:
-            hint = "a base case reads given tensors and other base cases alone"
-        else:
-            when = "later" if self.reverse else "earlier"
-            hint = f"a recurrence reads {when} elements: {use.tensor}[{place} {sign} 1]"
+        hint = f"a recurrence reads {when} elements: {use.tensor}[{place} {sign} 1]"
         return use.code.error(message, use.node, hint)
-
-
-def _label(each: Layout, number: int) -> str:
-    return f"{each.name}[{each.edges[number]}]"
-
-
-def _sorted(reads: list[tuple[str, Draft, list[str]]], where: str) -> list[Draft]:
-    """The equations, each after those that it reads; they are named, and `where` ends the error for a cycle."""
-    drafts = {name: draft for name, draft, _ in reads}
-    edges = {name: found for name, _, found in reads}
-    for found in components(edges):
-        if recurrent(found, edges):
-            path = " -> ".join(_cycle(found[0], edges))
-            text = drafts[found[0]].text
-            hint = "a recurrence reads earlier elements in at least one of them"
-            raise text.code.error(f"a cycle of equations: {path}{where}", text.node, hint)
-    return [drafts[name] for (name,) in components(edges)]
 
 
 def groups(drafts: Mapping[str, list[Draft]]) -> list[Group]:
@@ -137,6 +114,7 @@ def groups(drafts: Mapping[str, list[Draft]]) -> list[Group]:
         if not recurrent(names, reads):
             found.append(Group(layouts, recurrent=False))
             continue
+        _check_number(layouts)
         axes = _axes(layouts)
         for name in names:
             if name not in axes:
@@ -144,6 +122,13 @@ def groups(drafts: Mapping[str, list[Draft]]) -> list[Group]:
         _check_direction(layouts)
         found.append(Group({n: replace(each, axis=axes[n]) for n, each in layouts.items()}, recurrent=True))
     return found
+
+
+def _check_number(layouts: Mapping[str, Layout]) -> None:
+    if len(layouts) > MAX_TOGETHER:
+        text = next(iter(layouts.values())).step.text
+        message = f"{len(layouts)} tensors that depend on each other: at most {MAX_TOGETHER} are allowed"
+        raise text.code.error(message, text.node, "give a tensor an axis more instead of several names")
 
 
 def _axes(layouts: Mapping[str, Layout]) -> dict[str, int]:

@@ -44,7 +44,7 @@ def infer(group: Group, spans: Mapping[str, tuple[Span, ...]], stated: Mapping[s
     solver.solve()
     order = group.in_order(solver.proofs.prove)
     solver.check()
-    ranges = {variable: known.range for variable, known in solver.known.items()}
+    ranges = {variable: known.range for variable, known in solver.proofs.known.items()}
     return Shapes({name: solver.spans_of(each) for name, each in group.layouts.items()}, ranges, order)
 
 
@@ -55,8 +55,7 @@ class _Solver:
         self.group = group
         self.spans = spans
         self.stated = stated
-        self.known: dict[Variable, Known] = {}
-        self.proofs = Proofs(self.known)
+        self.proofs = Proofs()
         self.extents: dict[tuple[str, int], Expr] = {}
         self.firsts: dict[tuple[str, int], Expr] = {}
         for each in group.layouts.values():
@@ -84,14 +83,14 @@ class _Solver:
         code, node = each.bases[0].text.code, each.bases[0].text.node
         self.extents[each.name, each.axis] = sp.expand(each.edges[0] + 1)
         span = Range(each.time.symbol, Integer(0), sp.expand(each.edges[-1] - 1))
-        self.known[each.time] = Known(span, code.written(node), code.position(node), stated=True)
+        self.proofs.learn(each.time, Known(span, code.written(node), code.position(node), stated=True))
 
     def solve(self) -> None:
         """Find every range, the surest sources first."""
         while self._step(self._from_statement) or self._step(self._from_bare_use) or self._step(self._from_shape):
             pass
         while (
-            self._step(self._from_all_affine_uses, once=True)
+            self._step(self._from_all_affine_uses)
             or self._step(self._from_affine_uses, once=True)
             or self._step(self._from_guarded_use, once=True)
             or self._step(self._from_guards, once=True)
@@ -100,7 +99,7 @@ class _Solver:
                 pass
         for each in self.group.drafts:
             for variable in each.variables:
-                if variable not in self.known:
+                if variable not in self.proofs.known:
                     hint = f"use it bare as a subscript, or state its range: index {variable.name} < n"
                     message = f"nothing gives the range of the index {variable.name!r}"
                     raise variable.code.error(message, variable.node, hint)
@@ -109,7 +108,7 @@ class _Solver:
         progress = False
         for each in self.group.drafts:
             for variable in each.variables:
-                found = None if variable in self.known else source(each, variable)
+                found = None if variable in self.proofs.known else source(each, variable)
                 if found is not None:
                     self._learn(each, variable, found)
                     progress = True
@@ -119,7 +118,7 @@ class _Solver:
 
     def _learn(self, each: Draft, variable: Variable, found: Known) -> None:
         self._check_start(each, variable, found)
-        self.known[variable] = found
+        self.proofs.learn(variable, found)
         if variable not in each.subscripts:
             return
         axis = each.subscripts.index(variable)
@@ -329,7 +328,7 @@ class _Solver:
             raise use.code.error(message, use.node, _AGREE)
 
     def _ranges_in(self, expression: Expr) -> list[tuple[Variable, Known]]:
-        return [(v, k) for v, k in self.known.items() if k.range.symbol in expression.free_symbols]
+        return [(v, k) for v, k in self.proofs.known.items() if k.range.symbol in expression.free_symbols]
 
 
 _AGREE = "make the two agree, or state the range: index p < …"

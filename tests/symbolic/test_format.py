@@ -70,6 +70,61 @@ TEXTS = {
         y[p] = x[2*p] + x[2*p + 1]
         cost = sum[p](y[p]**2)
     """,
+    "parameters before data": """
+        parameter w[n, m]
+        data x[m]
+        parameter b[n]
+        z[j] = b[j] + sum[k](w[j, k]*x[k])
+        output z
+    """,
+    "a range shorter than its axis": """
+        data x[n + 1]
+        index p < n
+        d[p] = x[p + 1] - x[p]
+        s = sum[p](x[p]**2) + sum[q](x[q])
+        output d, s
+    """,
+    "equal names of different lengths": """
+        data x[m]
+        index i < 5
+        index j < 7
+        s = x[0]*sum[i](i) + sum[j](j)*sum[k](x[k])
+        output s
+    """,
+    "a recurrence of several tensors": """
+        data x[T], y[T + 1]
+        parameter a
+        h[0] = a
+        z[t] = a*h[t - 1] + x[t - 1]
+        r[t] = tanh(h[t]*x[t])
+        h[t] = tanh(z[t]*r[t - 1])
+        cost = sum[t](h[t]*y[t]) + sum[t](z[t]**2)
+    """,
+    "a recurrence from the end": """
+        data x[T]
+        parameter a
+        h[T] = a
+        h[T - 1] = 2*a
+        h[t] = h[t + 1]*h[t + 2] + x[t]
+        cost = h[0]
+    """,
+    "sums before": """
+        data x[T]
+        h[0] = 1
+        h[t] = x[t] + sum[k : k < t](h[k])
+        output h
+    """,
+    "sizes rounded down": """
+        data x[m], half[m//2 + 1]
+        parameter h[r]
+        y[p] = half[0] + sum[q](h[q]*x[3*p + 2*q])/((m + 1)//2)
+        output y
+    """,
+    "quotients of sums": """
+        data x, y
+        a = 15/4/(x + 2) + (x + 1)*y*3/4 + (x + 1)*(y + 1)*2/3 - (x + 1)*y/(y + 2)/3 + exp(1)*x
+        output a
+    """,
     "sizes in formulas": """
         data q[d], k[n, d]
         s[i] = sum[c](q[c]*k[i, c])/sqrt(d)
@@ -96,6 +151,12 @@ def test_round_trip(text: str) -> None:
     written = format_system(system)
     assert key(parse(written)) == key(system), written
     assert format_system(parse(written)) == written
+
+
+def test_only_the_ranges_that_no_use_gives_are_stated() -> None:
+    assert "index" not in format_system(parse(TEXTS["convolution"]))
+    stated = format_system(parse(TEXTS["equal names of different lengths"]))
+    assert [line for line in stated.splitlines() if line.startswith("index")] == ["index     i < 5", "index     j < 7"]
 
 
 @pytest.mark.parametrize("sigma", names("activation"))

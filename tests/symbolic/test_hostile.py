@@ -263,6 +263,13 @@ MODELS = [
     "a[0] = 1\na[t] = a[t + 1]\nindex t < 5",
     "a[1] = 1\na[t] = a[t - 1]\nindex t < 5",
     "a[0] = 1\na[0] = 2\na[t] = a[t - 1]\nindex t < 5",
+    "a[0] = 1\nb[t] = a[t]\na[t] = b[t]\nindex t < 5",
+    "a[0] = 2\na[1] = a[0]**64\na[2] = a[1]**64\na[3] = a[2]**64\na[t] = a[t - 1]\nindex t < 5",
+    "\n".join(f"a{i}[t] = a{i + 1}[t - 1]" for i in range(300)) + "\na300[0] = 1\na300[t] = a0[t - 1]\nindex t < 5",
+    "\n".join(f"a{i}[t] = a{i + 1}[t - 1]" for i in range(62)) + "\na62[0] = 1\na62[t] = a0[t - 1]\nindex t < 5",
+    "data x[T]\n" + "\n".join(f"a[T - {i}] = 1" for i in range(500)) + "\na[t] = a[t + 1] + x[t]",
+    "data x[T]\na[t + 99999999999] = x[t]",
+    "data x[T]\na[T*T*T*T*T*T*T*T] = 1\na[t] = a[t + 1] + x[t]",
 ]
 
 

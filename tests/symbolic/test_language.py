@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sympy as sp
+from interpreter import Interpreter
 from sympy import Integer, Rational
 
-from chainrule.symbolic import catalogue
+from chainrule.symbolic import catalogue, derive
 from chainrule.symbolic.errors import FormulaError
 from chainrule.symbolic.expressions import Access, Call, Maximum, Range, Reduction, Where, alpha_key, index, size
-from chainrule.symbolic.language import functions, parse, parse_file, parse_function, parse_size, source, statements
+from chainrule.symbolic.language import (
+    functions,
+    parse,
+    parse_file,
+    parse_function,
+    parse_size,
+    recurrences,
+    source,
+    statements,
+)
 from chainrule.symbolic.language.formula import MATHEMATICS
 from chainrule.symbolic.models import builtin, builtin_names
+from chainrule.symbolic.names import REDUCTIONS, STATEMENT_WORDS
+from chainrule.symbolic.simplify import simplified
+from chainrule.symbolic.stable import stable
 from chainrule.symbolic.system import FunctionDefinition, Role, System
 
 DENSE = """\
@@ -221,6 +236,24 @@ class TestMeaning:
         assert value(system, "a") == sp.Abs(Access("x"))
         assert not value(system, "b").has(sp.conjugate, sp.I)
 
+    @pytest.mark.parametrize("text", ["abs(log(w))", "f(w)"])
+    def test_the_derivative_of_a_magnitude_is_0_at_0(self, text: str) -> None:
+        system = parse(f"f(z) = abs(log(z))\ndata x\nparameter w\ncost = x*{text}")
+        value = stable(simplified(derive(system).result))
+        for w, expected in ((0.5, -2.0), (1.0, 0.0), (2.0, 0.5)):
+            run = Interpreter(value, {}, {"x": np.float64(1), "w": np.float64(w)})
+            assert run.element("dw") == pytest.approx(expected)
+
+    def test_the_derivative_of_a_sign_is_0(self) -> None:
+        system = parse("f(z) = z*sign(z - 1)\ndata x\nparameter w\ncost = x*f(w)")
+        (z,) = system.function("f").parameters
+        assert system.function("f").derivative((1,)) == sp.sign(z - 1)
+        assert system.function("f").derivative((2,)) == 0
+
+    def test_sizes_are_divided_in_formulas(self) -> None:
+        system = parse("data x[m]\na = x[0] / ((m + 1)//2)")
+        assert value(system, "a") == Access("x", Integer(0)) / sp.floor((size("m") + 1) / 2)
+
     def test_what_differs_from_sample_to_sample(self) -> None:
         system = parse("data x\nparameter w, lam\nl2 = lam*w**2\np = w*x\ncost = l2\noutput p, l2")
         assert {t.name: t.per_sample for t in system.tensors if t.role is Role.DEFINED} == {
@@ -254,6 +287,7 @@ class TestRanges:
             ("data x[m + 1]", "index p < m\ny[p] = x[p + 1] - x[p]", ("m",)),
             ("data x[m]", "y[p] = where(0 <= p - 1, x[p - 1], 0) + x[p]", ("m",)),
             ("data x[m]", "index p < m\ny[p] = where(p >= 2, x[p - 2], 0)", ("m",)),
+            ("data x[m]\nparameter h[r]", "y[p] = sum[q](h[q] * x[3*p + 2*q])", ("floor(m/3 - 2*r/3 + 1/3) + 1",)),
             ("data x[m]", "index p < m\ny[p] = where(p < 1, 0, x[p - 1])", ("m",)),
             ("data x[m]", "index p <= 9\ny[p] = where(p < m, x[p], 0)", ("10",)),
             ("data x[m]", "index p < m\ny[p] = sum[k : k <= p](x[p - k])", ("m",)),
@@ -381,6 +415,9 @@ ERRORS = [
     (D + "data v[m/2]\nz[j] = y[j]", 3, 8, "expected a size", "2*T - 1"),
     (D + "data v[x]\nz[j] = v[j]", 3, 6, "'x' is a tensor and cannot be a size", ""),
     (D + "parameter v = 3\nz[j] = v*y[j]", 3, 13, "gives a shape, not a value", ""),
+    ("data x[2*T - 1], y[m*n]\nz[j] = x[j] + y[0]", 1, 18, "gives away the size 'm'", "[m]"),
+    ("data x[T//2]\nz[j] = x[j]", 1, 6, "no array's shape gives away the size 'T'", "[T]"),
+    ("data x[T]\nparameter w[m*n]\nz[j] = x[j] + w[0]", 2, 11, "gives away the size 'm'", "[m]"),
     (D + "z[j] = y[j]\noutput q", 4, 8, "the output 'q' is not defined", ""),
     (D + "z[j] = y[j]\noutput x", 4, 8, "the output 'x' is given by the caller", ""),
     (D + "z[j] = y[j]\noutput z[j]", 4, 8, "an output is named without its indices", "output z"),
@@ -498,6 +535,24 @@ class TestDocumentation:
         for text in models:
             assert parse(text, file="docs/language.md").equations
 
+    def test_every_example_derives(self, project: Path) -> None:
+        for text in examples(project, "eq"):
+            system = parse(text)
+            assert derive(system, explain=False).result.outputs
+
+    def test_the_sympy_example_is_a_dense_layer(self, project: Path, tmp_path: Path) -> None:
+        (code,) = examples(project, "python")
+        (tmp_path / "example.py").write_text(code, encoding="utf-8")
+        system = runpy.run_path(str(tmp_path / "example.py"))["system"]
+        assert [e.name for e in system] == ["z", "cost"]
+        assert system.outputs == ("z",)
+        assert system.function("sigma").origin == "user"
+
+    def test_the_grammar_has_every_word(self, project: Path) -> None:
+        (grammar,) = examples(project, "ebnf")
+        for word in (*STATEMENT_WORDS, *REDUCTIONS, "where", "softmax", "pi", "and", "or", "not", "//", "**"):
+            assert f'"{word}"' in grammar, word
+
     def test_the_comments_on_ranges_are_right(self, project: Path) -> None:
         valid, strided = (parse(t) for t in examples(project, "eq") if t.rstrip().endswith(("r + 1", "p < P")))
         assert shape(valid, "y") == ("m - r + 1",)
@@ -511,7 +566,8 @@ class TestDocumentation:
     def test_the_limits_stated_are_the_limits(self, project: Path) -> None:
         section = (project / "docs" / "language.md").read_text(encoding="utf-8").partition("## Limits")[2]
         limits = (source.MAX_TEXT, source.MAX_STATEMENT, source.MAX_BRACKETS, source.MAX_NODES, source.MAX_DIGITS)
-        for limit in (*limits, functions.MAX_EXPANDED, functions.MAX_DEPTH, statements.MAX_RANK):
+        limits = (*limits, functions.MAX_EXPANDED, functions.MAX_DEPTH, statements.MAX_RANK, recurrences.MAX_TOGETHER)
+        for limit in limits:
             assert f" {limit:,}" in section.replace("\n", " "), limit
 
     def test_every_function_named_exists(self, project: Path) -> None:
