@@ -18,7 +18,7 @@ from chainrule.symbolic.expressions import Access, Range, accesses
 
 from .elementwise import Elementwise
 from .nests import Nest, nest
-from .sums import Sum, reduction
+from .sums import IDENTITY, Sum, reduction
 from .values import Graph, Operand, Region, Value
 from .windows import Loops, Window, merged
 
@@ -126,13 +126,18 @@ class _Builder:
         scattered = isinstance(statement, Scatter)
         if found.conditions or scattered:
             place = _everything(self._kernel.buffer(name)) if scattered else _written(found)
-            self._store(name, self._graph.scalar(0), place)
+            self._store(name, self._graph.scalar(IDENTITY.get(found.kind, Integer(0))), place)
+        if any(c.is_negative for c in found.conditions):
+            return
         conditions = (*statement.when, *found.conditions)
         if found.conditions:
             self._graph.region = Region(top, symbol, conditions)
         operand = self._value(found, with_guards(bounds_of(outer), conditions))
         if name in self._cells:
-            self._store(name, operand, _written(found), scattered and not _injective(found))
+            adding = scattered and not _fits(found, self._kernel.buffer(name))
+            if adding:  # NumPy's ufunc.at does not broadcast
+                operand = self._graph.full(operand, tuple(_extent(r) for r in found.left)).whole
+            self._store(name, operand, _written(found), adding)
             if scattered:
                 self._graph.labels[self._stores[-1].number] = tuple(r.symbol.name for r in found.left)
         else:
@@ -217,11 +222,16 @@ def _everything(buffer: Buffer) -> tuple[Window, tuple[Expr, ...]]:
     return Window(tuple(Integer(0) for _ in axes), steps), buffer.shape
 
 
-def _injective(found: Nest) -> bool:
-    """Whether no two iterations of the left side's loops write the same element: at most one loop a subscript."""
+def _fits(found: Nest, buffer: Buffer) -> bool:
+    """Whether the left side's loops write elements of the buffer, each once: one loop for each subscript at most."""
     symbols = {r.symbol for r in found.left}
+    bounds = bounds_of(found.left)
     used = [s for i in found.out for s in i.free_symbols if s in symbols]
-    return len(used) == len(set(used)) == len(symbols) and all(len(i.free_symbols & symbols) <= 1 for i in found.out)
+    alone = all(len(i.free_symbols & symbols) <= 1 for i in found.out)
+    inside = all(
+        nonnegative(e, bounds) for i, d in zip(found.out, buffer.shape, strict=True) for e in (i, d - 1 - i)
+    )
+    return len(used) == len(set(used)) == len(symbols) and alone and inside
 
 
 def _extent(r: Range) -> Expr:

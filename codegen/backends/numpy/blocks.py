@@ -35,12 +35,14 @@ class Blocks:
         if loop != self._loop:
             self._scope.leave()
             self._loop, self._when = loop, ()
+            self._scope.conditional = False
             if loop is not None:
                 self._before = len(self._lines)
                 self._lines.append(self._header(loop))
         if when != self._when:
             self._scope.leave()
             self._when = when
+            self._scope.conditional = bool(when)
             if when:
                 self._lines.append(f"{self._margin(loop)}if {' and '.join(self._holds(c) for c in when)}:")
                 if loop is None:

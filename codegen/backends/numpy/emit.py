@@ -33,6 +33,7 @@ _Places = tuple[tuple[Expr, ...], tuple[tuple[Expr, ...], ...], tuple[Expr, ...]
 """Where a scatter writes: start, steps and shape of the view."""
 
 _WIDTH = 104
+_EMPTY = {"maximum": "-np.inf", "minimum": "np.inf"}
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,7 @@ class _Emitter:
     def _lines(self, value: Value) -> list[str]:
         if value.operation in ("condition", "indices"):
             text = self._condition(value)
-            return [f"{self._scope.declare(value, 'condition')} = {text}"]
+            return [f"{self._scope.passing(value, 'condition')} = {text}"]
         if value.operation in ("store", "pad"):
             return self._stored(value)
         if is_host(value):
@@ -265,8 +266,10 @@ class _Emitter:
         return f"np.add.at({self._scope.name(value)}, {where}, {self._operand(source, rank)})"
 
     def _same_array(self, one: Value, two: Value) -> bool:
-        names = {self._scope.name(one), self._scope.name(two)} if two.operation != "view" else set()
-        return bool(names) and any(names <= set(a.names) for a in self._memory.arrays)
+        if two.operation == "view" or is_host(two):
+            return False
+        names = {self._scope.name(one), self._scope.name(two)}
+        return any(names <= set(a.names) for a in self._memory.arrays)
 
     def _sum(self, value: Value) -> str:
         out = self._scope.view(value, Layout())
@@ -311,7 +314,11 @@ class _Emitter:
         view = self._scope.view(operand.value, Layout(permute=permute))
         axis = str(axes[0]) if len(axes) == 1 else str(tuple(axes)) if value.rank else "None"
         target = f", out={out}" if out else ""
-        return f"np.{ufunc or value.detail[0]}.reduce({view}, axis={axis}{target})"
+        name = ufunc or str(value.detail[0])
+        lengths = [operand.value.shape[m] for m, a in enumerate(operand.axes) if a >= value.rank]
+        if name in _EMPTY and not all(nonnegative(e - 1, {}) for e in lengths):
+            target += f", initial={_EMPTY[name]}"
+        return f"np.{name}.reduce({view}, axis={axis}{target})"
 
     def _finish(self) -> list[str]:
         """What the step returns."""

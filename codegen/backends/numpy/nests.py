@@ -61,6 +61,7 @@ class Nest:
     guards: tuple[Expr, ...]
     conditions: tuple[Expr, ...]
     merges: tuple[Merge, ...] = ()
+    scattered: bool = False
 
     @property
     def loops(self) -> tuple[Range, ...]:
@@ -69,7 +70,8 @@ class Nest:
 
 def nest(statement: Statement, outer: Sequence[Range] = ()) -> Nest:
     """The loop nest of a statement inside the loops `outer`. Raises LoweringError for bounds that are not affine."""
-    start = _boxed(_scattered(statement) if isinstance(statement, Scatter) else _plain(statement), outer)
+    start = _scattered(statement) if isinstance(statement, Scatter) else _plain(statement)
+    start = _boxed(start, [r for r in statement.loops if r in (*start.left, *start.reduced)], outer)
     known = with_guards(bounds_of(outer), statement.when)
     result = _tightened(start, known)
     while True:
@@ -118,7 +120,7 @@ def _scattered(statement: Scatter) -> Nest:
     used = {s for i in out for s in i.free_symbols}
     left = tuple(r for r in ranges if r.symbol in used)
     reduced = tuple(r for r in ranges if r.symbol not in used)
-    return Nest(tuple(out), left, left, reduced, "sum", tuple(factors), guards, ())
+    return Nest(tuple(out), left, left, reduced, "sum", tuple(factors), guards, (), scattered=True)
 
 
 def _equal(left: Expr, right: Expr) -> tuple[Expr, Expr]:
@@ -147,9 +149,8 @@ def _factors(body: Expr) -> tuple[Expr, ...]:
 # --- loops from 0
 
 
-def _boxed(start: Nest, outer: Sequence[Range]) -> Nest:
-    """Loops between bounds in which no index stands; what other bounds say becomes guards."""
-    every = (*start.left, *start.reduced)
+def _boxed(start: Nest, every: Sequence[Range], outer: Sequence[Range]) -> Nest:
+    """Loops (`every`, each after those that bound it) between bounds without indices; other bounds become guards."""
     boxed = {r.symbol: r for r in box(every, outer)}
     guards = list(start.guards)
     for r in every:
@@ -200,25 +201,28 @@ def _bounds(current: Nest, known: Bounds) -> Bounds:
 
 
 def _tightened(start: Nest, known: Bounds) -> Nest:
-    """Guards on one reduced loop alone become its bounds; those that always hold are left out."""
+    """Guards on one reduced loop alone become its bounds; those that always hold are left out.
+
+    The loops of a scatter are all like that: it adds nothing where a guard fails.
+    """
     bounds = _bounds(start, known)
-    reduced = {r.symbol: r for r in start.reduced}
+    free = {r.symbol: r for r in (start.loops if start.scattered and not start.merges else start.reduced)}
     guards: list[Expr] = []
     for guard in dict.fromkeys(start.guards):
         symbols = [s for s in guard.free_symbols if s in bounds]
-        limit = edge(guard, symbols[0]) if len(symbols) == 1 and symbols[0] in reduced else None
+        limit = edge(guard, symbols[0]) if len(symbols) == 1 and symbols[0] in free else None
         if nonnegative(guard, bounds):
             continue
         if limit is None:
             guards.append(guard)
             continue
-        r = reduced[symbols[0]]
+        r = free[symbols[0]]
         if coefficient(guard, r.symbol) == 1:
-            reduced[r.symbol] = Range(r.symbol, _most(r.lower, limit, known), r.upper)
+            free[r.symbol] = Range(r.symbol, _most(r.lower, limit, known), r.upper)
         else:
-            reduced[r.symbol] = Range(r.symbol, r.lower, -_most(-r.upper, -limit, known))
-    tightened = replace(start, reduced=tuple(reduced.values()), guards=tuple(guards))
-    return _from_zero(tightened) if reduced else tightened
+            free[r.symbol] = Range(r.symbol, r.lower, -_most(-r.upper, -limit, known))
+    left, kept, reduced = (tuple(free.get(r.symbol, r) for r in loops) for loops in (start.left, start.kept, start.reduced))
+    return _from_zero(replace(start, left=left, kept=kept, reduced=reduced, guards=tuple(guards)))
 
 
 def _most(one: Expr, two: Expr, known: Bounds) -> Expr:
@@ -251,7 +255,7 @@ def _banded(current: Nest, known: Bounds) -> Nest | None:
                 continue
             for other in current.guards:
                 width = sp.expand(guard + other)
-                if other is guard or width.free_symbols & symbols:
+                if other is guard or width.free_symbols & symbols or width.is_negative:
                     continue
                 found = _unit(current, r, guard, other, width) if factor == -1 else None
                 found = found or (_strided(current, r, guard, width, known) if factor < -1 else None)

@@ -40,6 +40,7 @@ class Scope:
         self._pending: list[tuple[str, bool]] = []
         self.special: dict[str, None] = {}
         self.sizes = dict(sizes)
+        self.conditional = False  # what a condition guards may not exist without it
         self._names = names
         self._memory = memory
         self._given = given
@@ -57,6 +58,13 @@ class Scope:
         """A name for a value that has no array of the workspace."""
         self._own[value.number] = self._names.claim(wanted)
         return self._own[value.number]
+
+    def passing(self, value: Value, wanted: str) -> str:
+        """A name for what each step of a loop computes anew."""
+        name = self.declare(value, wanted)
+        self._volatile.add(name)
+        self._looped.add(name)
+        return name
 
     def claim(self, wanted: str) -> str:
         """A name for anything else."""
@@ -167,7 +175,7 @@ class Scope:
         symbols = {s for e in seen.start for s in e.free_symbols if isinstance(s, sp.Dummy)}
         for symbol in symbols:
             self.index(symbol)
-        looped = bool(symbols) or base in self._looped
+        looped = bool(symbols) or base in self._looped or self.conditional
         sliced = slice_text(shape, seen, extents, self.sizes)
         if sliced is not None:
             text = f"{base}{sliced}"

@@ -42,6 +42,8 @@ def slice_text(shape: Sequence[Expr], seen: Window, extents: Sequence[Expr], nam
 
 def _slice(length: Expr, start: Expr, step: Expr, extent: Expr, names: Names) -> str | None:
     end = sp.expand(start + step * (extent - 1) + 1)
+    if step != 1 and not nonnegative(extent - 1, {}):
+        return None
     if step.is_Integer and step > 0:
         first = "" if start == 0 else whole_text(start, names)
         to_the_end = end == length or (step > 1 and nonnegative(end + step - 1 - length, {}))

@@ -13,17 +13,18 @@ from dataclasses import dataclass
 import sympy as sp
 from sympy import Expr, Integer
 
+from chainrule.symbolic.affine import nonnegative
 from chainrule.symbolic.expressions import accesses
 
 from .elementwise import Elementwise
 from .values import Graph, Operand, Value
 from .windows import vanishes, window
 
-__all__ = ["Sum", "reduction"]
+__all__ = ["IDENTITY", "Sum", "reduction"]
 
 _SHORT_ROW = 32
 _FOLDS = {"prod": "multiply", "max": "maximum", "min": "minimum"}
-_IDENTITY = {"sum": Integer(0), "prod": Integer(1), "max": -sp.oo, "min": sp.oo}
+IDENTITY = {"sum": Integer(0), "prod": Integer(1), "max": -sp.oo, "min": sp.oo}
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def reduction(graph: Graph, elementwise: Elementwise, wanted: Sum, shared: froze
         constant, inside, outside = _factors(elementwise, wanted)
         return builder.guarded_sum(constant, inside, outside, wanted.guards)
     body = graph.number(elementwise.build(sp.Mul(*wanted.factors)))
-    return builder.fold(wanted.kind, elementwise.guarded(wanted.guards, body, _IDENTITY[wanted.kind]))
+    return builder.fold(wanted.kind, elementwise.guarded(wanted.guards, body, IDENTITY[wanted.kind]))
 
 
 def _factors(elementwise: Elementwise, wanted: Sum) -> tuple[Expr, list[Operand], list[Operand]]:
@@ -69,7 +70,7 @@ def _factors(elementwise: Elementwise, wanted: Sum) -> tuple[Expr, list[Operand]
         inside = [sp.Mul(*inside)]
     parts: list[Operand] = []
     for factor in inside:
-        square = not wanted.kept and isinstance(factor, sp.Pow) and factor.exp == 2
+        square = not wanted.kept and not wanted.guards and isinstance(factor, sp.Pow) and factor.exp == 2
         parts.extend([elementwise.build(factor.base)] * 2 if square else [elementwise.build(factor)])
     outer = [elementwise.build(sp.Mul(*outside))] if outside else []
     return constant, parts, outer
@@ -109,7 +110,7 @@ class _Reduction:
         axes = {g: {m for m, s in enumerate(loops.symbols) if s in g.free_symbols} for g in guards}
         outer = [g for g in guards if not axes[g] & set(self._reduced)]
         inner = [g for g in guards if g not in outer]
-        if inner and not clean:
+        if inner and inside and not clean:
             inside, inner = [self._elementwise.guarded(inner, self._multiplied(inside), Integer(0))], []
         for guard in inner:
             inside = self._selected(inside, guard, axes[guard])
@@ -140,6 +141,8 @@ class _Reduction:
         """constant · outside · Σ inside, laid over the kept axes."""
         covered = {a for f in inside for a in f.axes}
         constant *= sp.Mul(*(self._extents[a] for a in self._reduced if a not in covered))
+        if constant == 0:
+            return self._graph.scalar(0)
         place = {a: m for m, a in enumerate(self._kept)}
         outer = [Operand(o.value, tuple(place[a] for a in o.axes)) for o in outside]
         shape = tuple(self._extents[a] for a in self._kept)
@@ -156,19 +159,23 @@ class _Reduction:
 
     def fold(self, kind: str, operand: Operand) -> Operand:
         """The product, maximum or minimum over the reduced axes, laid over the kept ones."""
-        missing = sp.Mul(*(self._extents[a] for a in self._reduced if a not in operand.axes))
+        missing = [self._extents[a] for a in self._reduced if a not in operand.axes]
         kept = [a for a in self._kept if a in operand.axes]
         reduced = [a for a in self._reduced if a in operand.axes]
-        axes = tuple(self._kept.index(a) for a in kept)
-        result = Operand(operand.value, axes)
+        result = operand.placed({a: m for m, a in enumerate(self._kept)}) if not reduced else operand
         if reduced:
             place = {a: m for m, a in enumerate([*kept, *reduced])}
-            laid = self._columns(Operand(operand.value, tuple(place[a] for a in operand.axes)))
+            laid = self._columns(operand.placed(place))
             shape = tuple(self._extents[a] for a in kept)
-            result = Operand(self._graph.value("fold", (laid,), shape, (_FOLDS[kind], len(reduced))), axes)
-        if kind == "prod" and missing != 1:
-            extents = tuple(self._extents[a] for a in self._kept)
-            return self._graph.elementwise("ufunc", "power", [result, self._graph.scalar(missing)], extents)
+            made = self._graph.value("fold", (laid,), shape, (_FOLDS[kind], len(reduced)))
+            result = Operand(made, tuple(self._kept.index(a) for a in kept))
+        extents = tuple(self._extents[a] for a in self._kept)
+        if kind == "prod" and sp.Mul(*missing) != 1:
+            return self._graph.elementwise("ufunc", "power", [result, self._graph.scalar(sp.Mul(*missing))], extents)
+        empty = sp.Or(*(sp.Eq(e, 0) for e in missing if not nonnegative(e - 1, {})))
+        if kind != "prod" and empty != sp.false:
+            parts = [self._graph.scalar(empty), self._graph.scalar(IDENTITY[kind]), result]
+            return self._graph.elementwise("select", "", parts, extents)
         return result
 
     def _columns(self, rows: Operand) -> Operand:
