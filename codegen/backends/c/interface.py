@@ -1,7 +1,8 @@
 """The C surface of a program: structs, and each entry point's parameters in order.
 
 Whoever calls the compiled code (a loader, the header, the test program) reads the order from here.
-Gradients and their products (`hvp`, `gauss_newton`) share a struct, as they share their shapes. One number (shape ()) is always a `double`; arrays have the program's dtype.
+Gradients and their products (`hvp`, `gauss_newton`) share a struct, as they share their shapes. One
+number (shape ()) is always a `double`; arrays have the program's dtype.
 """
 
 from __future__ import annotations
@@ -227,7 +228,8 @@ def _shapes(program: Program, entries: Iterable[str], names: Sequence[str]) -> l
 def _structs(program: Program) -> tuple[Struct, ...]:
     """Every struct of the program, those without members too."""
     entries = set(program.entries)
-    tangents = [(a.name, (BATCH, *a.shape) if a.per_sample else a.shape) for a in program.arguments if a.kind is Kind.TANGENT]
+    moving = [a for a in program.arguments if a.kind is Kind.TANGENT]
+    tangents = [(a.name, (BATCH, *a.shape) if a.per_sample else a.shape) for a in moving]
     cotangents = [(tensor_of(b), b.shape) for k in program.kernels for b in k.arguments if b.kind is Kind.COTANGENT]
     moved = program.kernel("jvp").results if "jvp" in entries else ()
     found: list[tuple[str, bool, Iterable[tuple[str, tuple[Expr, ...]]]]] = [

@@ -57,5 +57,4 @@ class Levels:
         depth = self.depth(value)
         if depth >= len(self.loops) or not any(a.indices for a in accesses(value)):
             return depth < len(self.loops)
-        return 0 < depth and depth >= self.tested and all(loop.steady for loop in self.loops[depth:])
-
+        return depth > 0 and depth >= self.tested and all(loop.steady for loop in self.loops[depth:])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import sympy as sp
-from sympy import Expr, Integer, Symbol
+from sympy import Expr, Symbol
 
 from chainrule.symbolic.affine import Bounds, box, coefficient, lower_bounds, nonnegative, upper_bounds
 from chainrule.symbolic.errors import LoweringError
@@ -27,7 +27,7 @@ class Limit:
     """One bound of an index: divisor·index >= edge (a lower one) or <= edge (an upper one), divisor > 0."""
 
     edge: Expr
-    divisor: Expr = Integer(1)
+    divisor: Expr
 
 
 @dataclass(frozen=True)
@@ -116,22 +116,23 @@ def nest(
             before.setdefault(condition)
             continue
         factor = coefficient(condition, order[inner])
-        rest = sp.expand(condition - factor * order[inner]) if factor is not None else None
-        if rest is None or not (factor.is_positive or factor.is_negative):
+        if factor is None or not (factor.is_positive or factor.is_negative):
             raise LoweringError(f"{condition} >= 0 bounds {order[inner]} on no side")
-        (lowers if factor.is_positive else uppers)[inner].append(
-            Limit(-rest, factor) if factor.is_positive else Limit(rest, -factor)
-        )
+        rest = sp.expand(condition - factor * order[inner])
+        if factor.is_positive:
+            lowers[inner].append(Limit(-rest, factor))
+        else:
+            uppers[inner].append(Limit(rest, -factor))
     conditions = tuple(c for c in before if not prover.nonnegative(c))
     loops = []
     for symbol, below, above in zip(order, lowers, uppers, strict=True):
-        loop = _loop(symbol, below, above, prover, set(order))
+        loop = _loop(symbol, below, above, prover)
         loops.append(loop)
         prover = prover.within(loop)
     return Nest(tuple(loops), conditions)
 
 
-def _loop(symbol: Symbol, below: Sequence[Limit], above: Sequence[Limit], prover: Prover, own: set[Symbol]) -> Loop:
+def _loop(symbol: Symbol, below: Sequence[Limit], above: Sequence[Limit], prover: Prover) -> Loop:
     def lower_implies(u: Limit, v: Limit) -> bool:
         slack = u.divisor - 1 if v.divisor == 1 else 0
         return prover.nonnegative(v.divisor * u.edge - u.divisor * v.edge + slack)

@@ -135,11 +135,12 @@ def _value(inner: Expr, printer: ScalarPrinter, real: str) -> str:
 
 def _vectorises(body: Body, plan: _Reduction, loops: Loops) -> bool:
     """Whether several partial sums at a time are worth it: a long row, read element by element, of cheap terms."""
-    if any(is_costly(n) and not isinstance(n, Pow) for n in walk(plan.inner)):
+    innermost = next(r for r in plan.loops.ranges if r.symbol == plan.order.inner[-1])
+    moving = set(loops.symbols) if loops.flat else {innermost.symbol}
+    if any(is_costly(n) and not isinstance(n, Pow) and n.free_symbols & moving for n in walk(plan.inner)):
         return False
     if loops.flat:
         return True
-    innermost = next(r for r in plan.loops.ranges if r.symbol == plan.order.inner[-1])
     if innermost.extent.is_Integer and innermost.extent < 4 * LANES:
         return False
     if plan.added.loops[-1].first(loops.env) != "0":
