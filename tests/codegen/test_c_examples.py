@@ -72,7 +72,8 @@ def test_values_are_those_of_the_kernel_interpreter(name: str, batch: int, folde
             tensor = "cost" if result == "cost" else entry.tensor(kernel.buffer(result))
             scale = max(np.abs(value).max(), 1e-3)
             worst = np.abs(found[tensor] - value).max() / scale
-            assert worst < 1e-11, f"{kernel.entry}: {result} at {sizes}: {worst} (seed {seed})"
+            # a norm over one element divides a difference that is 0 by sqrt(1e-5): rounding is all there is
+            assert worst < 1e-8, f"{kernel.entry}: {result} at {sizes}: {worst} (seed {seed})"
 
 
 @pytest.mark.parametrize("name", NAMES)

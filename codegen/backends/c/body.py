@@ -191,6 +191,11 @@ class Body:
         inside = {loop.symbol for loop in around}
         return nest(ranges, order, guards, prover, (*self.outer, *(r for r in loops.ranges if r.symbol in inside)))
 
+    def helper(self, name: str) -> str:
+        """A static function of ours, which the file must then hold."""
+        self.used.add(name)
+        return name
+
     def buffer_name(self, name: str) -> str:
         self.referenced.setdefault(name)
         return self.buffer_names[name]

@@ -37,5 +37,9 @@ class Code:
             self.depth -= 1
             self.add("}")
 
+    def block(self, inner: Code) -> None:
+        """The lines of another block, here."""
+        self.lines.extend(f"{'    ' * self.depth}{line}" for line in inner.lines)
+
     def loop(self, index: str, first: str, end: str) -> None:
         self.open(f"for (size_t {index} = {first}; {index} < {end}; {index}++)")

@@ -89,16 +89,17 @@ def with_sizes_inlined(kernel: Kernel) -> Kernel:
                 return body
             body = body.xreplace({c: functions[c.name].apply(c) for c in calls})
 
-    def opened(statement: Statement) -> Statement:
+    def visit(statement: Statement) -> Statement:
         if isinstance(statement, (Map, Reduce, Scatter)):
             return replace(statement, body=inline(statement.body))
         return statement
 
-    def visit(statement: Statement | Scan) -> Statement | Scan:
-        if isinstance(statement, Scan):
-            return replace(statement, statements=tuple(opened(s) for s in statement.statements))
-        return opened(statement)
-
     if not any(sized(f) for f in kernel.functions):
         return kernel
-    return replace(kernel, statements=tuple(visit(s) for s in kernel.statements))
+    return replace(
+        kernel,
+        statements=tuple(
+            replace(s, statements=tuple(map(visit, s.statements))) if isinstance(s, Scan) else visit(s)
+            for s in kernel.statements
+        ),
+    )

@@ -43,6 +43,13 @@ static inline REAL softplus(REAL z)
     return (z < ZERO ? ZERO : z) + LOG1P(EXP(-FABS(z)));
 }
 """,
+    "pairwise": """
+/* The sum of eight partial sums. */
+static inline double pairwise(const double *u)
+{
+    return ((u[0] + u[1]) + (u[2] + u[3])) + ((u[4] + u[5]) + (u[6] + u[7]));
+}
+""",
     "square": """
 static inline REAL square(REAL u)
 {

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import sympy as sp
-from sympy import Expr, Integer, Symbol
+from sympy import Expr, Symbol
 
 from chainrule.symbolic.affine import Bounds, box, coefficient, lower_bounds, nonnegative, upper_bounds
 from chainrule.symbolic.errors import LoweringError
@@ -30,7 +30,7 @@ class Limit:
     """One bound of an index: divisor·index >= edge (a lower one) or <= edge (an upper one), divisor > 0."""
 
     edge: Expr
-    divisor: Expr = _ONE
+    divisor: Expr
 
 
 @dataclass(frozen=True)
@@ -122,9 +122,10 @@ def nest(
         if factor is None or not (factor.is_positive or factor.is_negative):
             raise LoweringError(f"{condition} >= 0 bounds {order[inner]} on no side")
         rest = sp.expand(condition - factor * order[inner])
-        (lowers if factor.is_positive else uppers)[inner].append(
-            Limit(-rest, factor) if factor.is_positive else Limit(rest, -factor)
-        )
+        if factor.is_positive:
+            lowers[inner].append(Limit(-rest, factor))
+        else:
+            uppers[inner].append(Limit(rest, -factor))
     conditions = tuple(c for c in before if not prover.nonnegative(c))
     loops = []
     for symbol, below, above in zip(order, lowers, uppers, strict=True):

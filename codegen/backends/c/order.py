@@ -15,11 +15,11 @@ from sympy import Expr, Symbol
 from chainrule.symbolic.affine import coefficient
 from chainrule.symbolic.expressions import Access, Call, Range, Where, accesses, walk
 
-__all__ = ["LoopOrder", "is_costly", "loop_order"]
+__all__ = ["LoopOrder", "is_costly", "loop_order", "steps"]
 
 _FREE = (Access, sp.Add, sp.Mul, Where, sp.Symbol, sp.Number, sp.NumberSymbol)
-SHORT = 16
-"""A loop of fewer steps than this is better outside a longer one."""
+SHORT = 4
+"""A loop of at most so many steps is better outside a longer one."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,14 @@ def loop_order(
     shapes: Mapping[str, Sequence[Expr]],
 ) -> LoopOrder:
     """The order for out = Σ body; the result's own indices keep theirs, and so do the reduced ones."""
-    every = [*ranges, *reduced]
     reads = accesses(body)
     costly = [n.free_symbols for n in walk(body) if is_costly(n)]
 
-    def score(candidate: Range) -> tuple[int, int, int]:
+    def score(candidate: Range) -> tuple[int, int]:
         symbol = candidate.symbol
-        spared = sum(1 for used in costly if symbol not in used and any(r.symbol not in used for r in every))
+        spared = sum(1 for used in costly if symbol not in used)
         walks = sum(_walk(a, symbol, shapes[a.name]) for a in reads) + (symbol in out.free_symbols)
-        return -_short(candidate, guards), spared, walks
+        return spared, walks - 4 * _short(candidate, guards)
 
     own = [r for r in ranges if r.symbol == out.indices[-1]] if out.indices else []
     candidates = [*own, *reversed(reduced)]
@@ -74,19 +73,24 @@ def loop_order(
 
 def _walk(access: Access, symbol: Symbol, shape: Sequence[Expr]) -> int:
     """1 where the index walks the array one by one, -2 where it jumps, 0 where it stays."""
+    step = steps(access, symbol, shape)
+    return int(step) if step in (0, 1) else -2
+
+
+def steps(access: Access, symbol: Symbol, shape: Sequence[Expr]) -> Expr:
+    """How many elements further the access is where the index is one more."""
     step: Expr = sp.Integer(0)
     stride: Expr = sp.Integer(1)
     for subscript, extent in zip(reversed(access.indices), reversed(shape), strict=True):
         step += (coefficient(subscript, symbol) or 0) * stride
         stride *= extent
-    step = sp.expand(step)
-    return 0 if step == 0 else 1 if step == 1 else -2
+    return sp.expand(step)
 
 
 def _short(candidate: Range, guards: Sequence[Expr]) -> bool:
     """Whether the loop runs a few times only: few values, or two guards that leave a window of them."""
     if candidate.extent.is_Integer:
-        return bool(candidate.extent < SHORT)
+        return bool(candidate.extent <= SHORT)
     sided = [(coefficient(g, candidate.symbol), g) for g in guards if candidate.symbol in g.free_symbols]
     sums = (sp.expand(b * u - a * v) for a, u in sided for b, v in sided if a and b and a.is_positive and b.is_negative)
-    return any(s.is_Integer and abs(s) < SHORT**2 for s in sums)
+    return any(s.is_Integer and abs(s) <= SHORT**2 for s in sums)

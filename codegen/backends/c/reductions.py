@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sympy import Expr
+from sympy import Expr, Pow, Symbol
 
 from chainrule.codegen.ir import Kind, Reduce, Scatter, Statement
-from chainrule.symbolic.expressions import Access
+from chainrule.symbolic.expressions import Access, accesses, walk
 
 from . import sizes
+from .code import Code
 from .fuse import EMPTY
 from .literals import literal
 from .loops import Levels, Loops
-from .nest import Nest
-from .order import LoopOrder, loop_order
+from .nest import Loop, Nest
+from .order import LoopOrder, is_costly, loop_order, steps
 from .scalar import TERNARY, UNARY, ScalarPrinter
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ __all__ = ["emit_reduce", "emit_scatter"]
 _NAMES = {"sum": "sum", "prod": "factor", "max": "greatest", "min": "least"}
 _HELPERS = {"max": "maximum", "min": "minimum"}
 _SIGNS = {"sum": "+=", "prod": "*="}
+LANES = 8
+"""Partial sums of a long row: what adds to one need not wait for another."""
 
 
 class _Reduction:
@@ -69,45 +74,99 @@ def _update(kind: str, target: str, value: str, printer: ScalarPrinter) -> str:
     return f"{target} = {printer.helper(_HELPERS[kind])}({target}, {value});"
 
 
-def _open_added(body: Body, plan: _Reduction, loops: Loops, levels: Levels) -> int:
-    """The loops over what is added up, inside their conditions; the number of braces."""
+def _open_added(body: Body, plan: _Reduction, loops: Loops, levels: Levels, chosen: Sequence[Loop]) -> int:
+    """The chosen loops over what is added up, inside their conditions; the number of braces."""
     depth, braces = len(plan.outer), 0
     if plan.added.conditions:
         body.code.open(f"if ({plan.added.conditions_text(loops.env)})")
         braces = 1
     if depth > 0:
         body.place_values(levels, depth)
-    return braces + body.open_loops(loops, plan.added.loops, levels, depth)
+    if not chosen:
+        return braces
+    opened = body.open_loops(loops, chosen, levels, depth)
+    if len(chosen) < len(plan.added.loops) and not loops.flat:
+        body.place_values(levels, depth + opened)
+    return braces + opened
 
 
 def _along_rows(body: Body, plan: _Reduction, source: Statement) -> None:
-    kind, element, out = plan.kind, body.element, plan.out
-    real = "double" if kind in _SIGNS else element
+    kind, out = plan.kind, plan.out
+    real = "double" if kind in _SIGNS else body.element
     scalar = not body.shapes[out.name]
-    local = scalar and body.kernel.buffer(out.name).kind is Kind.LOCAL
-    nest, levels = plan.loops, plan.levels
+    loops, levels = plan.loops, plan.levels
     if not plan.outer and not plan.added.conditions:
-        nest = body.flattened(plan.loops, [plan.inner])
-        levels = Levels(plan.added.loops, bool(nest.flat))
-    printer = body.printer(nest, levels, element)
-    value = printer.text(plan.inner) if real == element else f"({real}){printer.text(plan.inner, UNARY)}"
-    named = local and real == "double" and bool(body.declaration(out))
-    if named:
-        total = body.buffer_name(out.name)
+        loops = body.flattened(plan.loops, [plan.inner])
+        levels = Levels(plan.added.loops, bool(loops.flat))
+    inner = Code(depth=0)
+    lanes = kind == "sum" and _vectorises(body, plan, loops)
+    if lanes:
+        total = body.names.claim("sums") if scalar else body.pooled("sums", 0)
+        _add_in_lanes(body, plan, loops, levels, total, inner)
     else:
-        total = body.names.claim(_NAMES[kind]) if scalar else body.pooled(_NAMES[kind])
+        local = scalar and body.kernel.buffer(out.name).kind is Kind.LOCAL
+        named = local and real == "double" and bool(body.declaration(out))
+        spare = body.names.claim if scalar else body.pooled
+        total = body.buffer_name(out.name) if named else spare(_NAMES[kind])
+        printer = body.printer(loops, levels, body.element)
+        inner.add(_update(kind, total, _value(plan.inner, printer, real), printer))
     body.explain([source])
     body.place_values(levels, 0)
     opened = body.open_loops(plan.loops, plan.outer, levels)
-    body.code.add(f"{real} {total} = {literal(EMPTY[kind], real)};")
-    inner = _open_added(body, plan, nest, levels)
-    body.code.add(_update(kind, total, value, printer))
-    body.code.close(inner)
-    if not named:
-        wanted = element if not scalar else "double"
-        converted = total if real == wanted else f"({wanted}){total}"
+    if lanes:
+        body.code.add(f"double {total}[{LANES}] = {{0.0}};")
+    else:
+        body.code.add(f"{real} {total} = {literal(EMPTY[kind], real)};")
+    chosen = plan.added.loops[:-1] if lanes else plan.added.loops
+    braces = _open_added(body, plan, loops, levels, () if lanes and loops.flat else chosen)
+    body.code.block(inner)
+    body.code.close(braces)
+    if lanes or total != body.buffer_name(out.name):
+        result = f"{body.helper('pairwise')}({total})" if lanes else total
+        wanted = "double" if scalar else body.element
+        converted = result if real == wanted else f"({wanted}){result}"
         body.code.add(f"{body.declaration(out)}{body.place(out, plan.loops)} = {converted};")
     body.code.close(opened)
+
+
+def _value(inner: Expr, printer: ScalarPrinter, real: str) -> str:
+    return printer.text(inner) if real == printer.real else f"({real}){printer.text(inner, UNARY)}"
+
+
+def _vectorises(body: Body, plan: _Reduction, loops: Loops) -> bool:
+    """Whether several partial sums at a time are worth it: a long row, read element by element, of cheap terms."""
+    innermost = next(r for r in plan.loops.ranges if r.symbol == plan.order.inner[-1])
+    moving = set(loops.symbols) if loops.flat else {innermost.symbol}
+    if any(is_costly(n) and not isinstance(n, Pow) and n.free_symbols & moving for n in walk(plan.inner)):
+        return False
+    if loops.flat:
+        return True
+    if innermost.extent.is_Integer and innermost.extent < 4 * LANES:
+        return False
+    if plan.added.loops[-1].first(loops.env) != "0":
+        return False
+    return all(steps(a, innermost.symbol, body.shapes[a.name]) in (0, 1) for a in accesses(plan.inner))
+
+
+def _add_in_lanes(body: Body, plan: _Reduction, loops: Loops, levels: Levels, sums: str, code: Code) -> None:
+    """The innermost loop, from 0, with several partial sums, none of which waits for another."""
+    lane = body.pooled("l", 0)
+    if loops.flat:
+        index, end = loops.flat, sizes.elements([r.extent for r in loops.ranges], loops.env)
+        wide, ahead = replace(loops, flat=f"{index} + {lane}"), plan.inner
+    else:
+        last, symbol = plan.added.loops[-1], Symbol(lane, integer=True, nonnegative=True)
+        index, end = loops.env[last.symbol], last.end(loops.env)
+        wide = replace(loops, env={**loops.env, symbol: lane})
+        ahead = plan.inner.xreplace({last.symbol: last.symbol + symbol})
+    whole = f"{f'({end})' if ' + ' in end or ' - ' in end else end} / {LANES} * {LANES}"
+    code.open(f"for (size_t {index} = 0; {index} < {whole}; {index} += {LANES})")
+    code.loop(lane, "0", str(LANES))
+    code.add(f"{sums}[{lane}] += {_value(ahead, body.printer(wide, levels, body.element), 'double')};")
+    code.close(2)
+    code.loop(index, whole, end)
+    code.add(f"{sums}[0] += {_value(plan.inner, body.printer(loops, levels, body.element), 'double')};")
+    code.close()
 
 
 def _down_columns(body: Body, plan: _Reduction, source: Statement) -> None:
@@ -121,7 +180,7 @@ def _down_columns(body: Body, plan: _Reduction, source: Statement) -> None:
     row = body.open_loops(plan.loops, plan.whole.loops[len(plan.outer) :], Levels(()))
     body.code.add(f"{target} = {literal(EMPTY[plan.kind], body.element)};")
     body.code.close(row)
-    inner = _open_added(body, plan, plan.loops, levels)
+    inner = _open_added(body, plan, plan.loops, levels, plan.added.loops)
     body.code.add(_update(plan.kind, target, value, printer))
     body.code.close(inner + outer)
 

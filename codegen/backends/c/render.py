@@ -15,7 +15,7 @@ from .helpers import helper_texts
 from .interface import Interface, prototype
 from .layout import folded
 
-__all__ = ["fill", "render_header", "render_source", "size_parameters"]
+__all__ = ["called", "fill", "render_header", "render_source", "size_parameters"]
 
 WIDE, NARROW = {"rows": 8, "vectors": 3}, {"rows": 6, "vectors": 2}
 """The register tile with vectors of 512 bits (32 registers), and with shorter ones (16 registers)."""
@@ -86,13 +86,15 @@ def render_source(face: Interface) -> str:
         entries=entries,
         size_zero=" || ".join(zero),
         plus="plus(" in everything or any(t.slots or t.products for t in texts),
-        **{
-            word: re.search(rf"\b{word}\(", everything) is not None
-            for word in ("minus", "divide", "monus", "smaller", "take", "memset")
-        },
+        **called(everything, "minus", "divide", "monus", "smaller", "take", "memset"),
         workspace=face.own("workspace"),
         bytes=face.own("bytes"),
     )
+
+
+def called(text: str, *functions: str) -> dict[str, bool]:
+    """Which of the functions a text calls."""
+    return {name: re.search(rf"\b{name}\(", text) is not None for name in functions}
 
 
 def size_parameters(face: Interface) -> str:

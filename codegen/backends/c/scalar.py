@@ -76,6 +76,13 @@ _OURS: Mapping[type, str] = {
 _NEGATED = {sp.Lt: sp.Ge, sp.Le: sp.Gt, sp.Gt: sp.Le, sp.Ge: sp.Lt}
 
 
+def _content(sum_: Expr) -> tuple[Expr, Expr]:
+    """A sum as content times rest, where that spares multiplications: 2u - 2v, (u + v)/3, but not u + 1/100."""
+    content, rest = sum_.primitive()
+    spares = all(abs(t.as_coeff_Mul()[0]) == 1 for t in rest.args)
+    return (content, rest) if spares or content.is_Integer else (sp.S.One, sum_)
+
+
 class ScalarPrinter:
     """Prints expressions of one C type (`real`: "float" or "double").
 
@@ -144,7 +151,7 @@ class ScalarPrinter:
                 return self.values[node], ATOM
             return f"({self.real}){sizes.plain(node, self.size_names)}", UNARY
         if node.is_Add:
-            return self._sum(node) if node.primitive()[0] == 1 else self._product(node)
+            return self._sum(node) if _content(node)[0] == 1 else self._product(node)
         if node.is_Mul:
             return self._product(node)
         if node.is_Pow:
@@ -195,7 +202,7 @@ class ScalarPrinter:
         others = [f for f in factors if not f.is_number]
         for place, factor in enumerate(others):
             if factor.is_Add:  # 2*u - 2*v is 2*(u - v), and the 2 joins the constant
-                content, others[place] = factor.primitive()
+                content, others[place] = _content(factor)
                 constant *= content
         fixed = [f for f in others if self._is_fixed(f)]
         work = len(fixed) + (abs(constant) != 1) > 1 or any(f.args and not isinstance(f, Access) for f in fixed)

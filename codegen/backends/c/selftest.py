@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 
 from sympy import Add, Integer
@@ -18,7 +17,7 @@ from .helpers import helper_texts
 from .interface import EntryPoint, Interface, Struct, real_of, spell_shape, tensor_of
 from .names import Names, member
 from .nest import Prover
-from .render import fill
+from .render import called, fill
 
 __all__ = ["render_test"]
 
@@ -66,7 +65,7 @@ def render_test(face: Interface) -> str:
     return fill(
         "test.c.jinja",
         **strings,
-        **{word: re.search(rf"\b{word}\(", text) is not None for word in ("larger", "smaller", "monus", "memset")},
+        **called(text, "larger", "smaller", "monus", "memset"),
         **_call(face, entry, tensors),
         name=face.program.name,
         real=face.element,
@@ -211,9 +210,8 @@ def _call(face: Interface, entry: EntryPoint, tensors: list[_Tensor]) -> dict[st
     lines += ["void *workspace = allocate(bytes, 1);", *(["double cost = 0.0;"] if entry.cost else [])]
 
     def call(of: EntryPoint, cost: str) -> str:
-        arguments = (
-            ["&p"] * bool(of.parameters) + [values[Kind.DATA, b.name] for b in of.data] + ["&c"] * bool(of.cotangents)
-        )
+        read = [f"&{word}" for word, s in of.structs.items() if s.read_only and word != "p"]
+        arguments = ["&p"] * bool(of.parameters) + [values[Kind.DATA, b.name] for b in of.data] + read
         arguments += [*face.sizes, *["&g"] * bool(of.gradients), *[cost] * of.cost, "workspace", "bytes"]
         return f"{of.symbol}({', '.join(arguments)})"
 

@@ -32,6 +32,7 @@ __all__ = [
 
 Env = Mapping[Symbol, str]
 
+_ONE = Integer(1)
 _MANY = {Max: "larger", Min: "smaller"}
 
 
@@ -143,9 +144,11 @@ def elements(shape: Sequence[Expr], env: Env, proved: Callable[[Expr], bool] | N
     axes = [d for d in shape if d != 1]
     if all(d.is_Integer for d in axes):
         return str(int(sp.prod(axes)))
-    texts = [
-        plain(d, env) if proved is None else quotient(*(_rounded(d) or (d, Integer(1))), env, proved) for d in axes
-    ]
+
+    def axis(extent: Expr) -> str:
+        return plain(extent, env) if proved is None else quotient(*(_rounded(extent) or (extent, _ONE)), env, proved)
+
+    texts = [axis(d) for d in axes]
     return " * ".join(_grouped(t) for t in texts) if len(axes) != 1 else texts[0]
 
 
