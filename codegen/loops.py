@@ -16,7 +16,6 @@ from sympy import Dummy, Expr
 
 from chainrule.symbolic.affine import bounds_of, box, nonnegative
 from chainrule.symbolic.domains import protected
-from chainrule.symbolic.errors import LoweringError
 from chainrule.symbolic.expressions import (
     Access,
     Call,

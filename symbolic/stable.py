@@ -221,7 +221,7 @@ class _Stabiliser:
 
 
 def _grouped(equations: list[Equation]) -> list[Equation]:
-    """The equations with those of each recurrence together: a part of a step that is computed before it stands before."""
+    """The equations with those of each recurrence together, behind the parts that are computed before them."""
     reads: dict[str, list[str]] = {}
     for equation in equations:
         reads.setdefault(equation.name, []).extend(equation.reads())

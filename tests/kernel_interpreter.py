@@ -7,7 +7,6 @@ comes out wrong. It shares no code with the backends, nor with the interpreter o
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 

@@ -64,14 +64,12 @@ def test_random_systems_agree_with_the_reference(share: int) -> None:
 
 REGRESSIONS = {
     "a function under a softmax": Written(
-        "data x[m, n]\nf(u, v) = gelu(v)\n"
-        "a[t] = softmax(f(0.5, where(0 <= t + 1 and t + 1 < n, x[t, t + 1], 0)))\n",
+        "data x[m, n]\nf(u, v) = gelu(v)\na[t] = softmax(f(0.5, where(0 <= t + 1 and t + 1 < n, x[t, t + 1], 0)))\n",
         {"m": 2, "n": 3},
         2,
     ),
     "a diagonal of a tensor with a shift": Written(
-        "data x[m]\nparameter w[m + 2, m]\nindex s < m\nc[s, j] = x[s] - w[j + 2, j]\n"
-        "cost = mean[i, k](c[i, k]**2)\n",
+        "data x[m]\nparameter w[m + 2, m]\nindex s < m\nc[s, j] = x[s] - w[j + 2, j]\ncost = mean[i, k](c[i, k]**2)\n",
         {"m": 2},
         2,
     ),
@@ -121,7 +119,8 @@ SMOOTH = (
     "h[0, j] = tanh(sum[k](w[j, k] * x[k]))\nindex t < 3\nh[t, j] = sin(h[t - 1, j] + y[j] * t)\n"
     "p[j] = softmax(sum[t](h[t, j]))\nindex t2 < 3\n"
     "cost = sum[j](f(p[j], y[j])) + prod[k](1 + x[k]**2) + logsumexp[j](y[j]) + log(1 + erf(x[0])**2)"
-    " + atan(x[0]) * sqrt(2 + x[n - 1])**1.5 + asin(x[0]/2)*acos(x[0]/3) + sum[k, j](2**w[j, k] * cosh(x[k]) * tan(y[j]/2))\n"
+    " + atan(x[0]) * sqrt(2 + x[n - 1])**1.5 + asin(x[0]/2)*acos(x[0]/3)"
+    " + sum[k, j](2**w[j, k] * cosh(x[k]) * tan(y[j]/2))\n"
 )
 
 

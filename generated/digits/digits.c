@@ -468,12 +468,11 @@ int digits_forward(const digits_parameters *p, const float *x, size_t batch, dig
 
     /* a2_max[s] = max_k z2[s,k] */
     for (size_t s = 0; s < batch; s++) {
-        a2_max[s] = -INFINITY;
-    }
-    for (size_t k = 0; k < 10; k++) {
-        for (size_t s = 0; s < batch; s++) {
-            a2_max[s] = maximum(a2_max[s], z2[s * 10 + k]);
+        float greatest = -INFINITY;
+        for (size_t k = 0; k < 10; k++) {
+            greatest = maximum(greatest, z2[s * 10 + k]);
         }
+        a2_max[s] = greatest;
     }
 
     /* a2_exp[s,k] = exp(z2[s,k] - a2_max[s]) */
@@ -485,12 +484,11 @@ int digits_forward(const digits_parameters *p, const float *x, size_t batch, dig
 
     /* a2_sum[s] = sum_k a2_exp[s,k] */
     for (size_t s = 0; s < batch; s++) {
-        a2_sum[s] = 0.0f;
-    }
-    for (size_t k = 0; k < 10; k++) {
-        for (size_t s = 0; s < batch; s++) {
-            a2_sum[s] += a2_exp[s * 10 + k];
+        double sum = 0.0;
+        for (size_t k = 0; k < 10; k++) {
+            sum += (double)a2_exp[s * 10 + k];
         }
+        a2_sum[s] = (float)sum;
     }
 
     /* a2[s,j] = a2_exp[s,j]/a2_sum[s] */
@@ -579,12 +577,11 @@ int digits_cost(const digits_parameters *p, const float *x, const float *y, size
 
     /* a2_max[s] = max_k z2[s,k] */
     for (size_t s = 0; s < batch; s++) {
-        a2_max[s] = -INFINITY;
-    }
-    for (size_t k = 0; k < 10; k++) {
-        for (size_t s = 0; s < batch; s++) {
-            a2_max[s] = maximum(a2_max[s], z2[s * 10 + k]);
+        float greatest = -INFINITY;
+        for (size_t k = 0; k < 10; k++) {
+            greatest = maximum(greatest, z2[s * 10 + k]);
         }
+        a2_max[s] = greatest;
     }
 
     /* a2_exp[s,k] = exp(z2[s,k] - a2_max[s]) */
@@ -596,12 +593,11 @@ int digits_cost(const digits_parameters *p, const float *x, const float *y, size
 
     /* a2_sum[s] = sum_k a2_exp[s,k] */
     for (size_t s = 0; s < batch; s++) {
-        a2_sum[s] = 0.0f;
-    }
-    for (size_t k = 0; k < 10; k++) {
-        for (size_t s = 0; s < batch; s++) {
-            a2_sum[s] += a2_exp[s * 10 + k];
+        double sum = 0.0;
+        for (size_t k = 0; k < 10; k++) {
+            sum += (double)a2_exp[s * 10 + k];
         }
+        a2_sum[s] = (float)sum;
     }
 
     /* cost_lse[s] = log(a2_sum[s]) + a2_max[s] */
@@ -611,8 +607,8 @@ int digits_cost(const digits_parameters *p, const float *x, const float *y, size
 
     /* cost_sum = sum_{s,j} (cost_lse[s] - z2[s,j])*y[s,j] */
     double cost_sum = 0.0;
-    for (size_t j = 0; j < 10; j++) {
-        for (size_t s = 0; s < batch; s++) {
+    for (size_t s = 0; s < batch; s++) {
+        for (size_t j = 0; j < 10; j++) {
             cost_sum += (double)((cost_lse[s] - z2[s * 10 + j]) * y[s * 10 + j]);
         }
     }
@@ -711,12 +707,11 @@ int digits_backward(const digits_parameters *p, const float *x, const float *y, 
 
     /* a2_max[s] = max_k z2[s,k] */
     for (size_t s = 0; s < batch; s++) {
-        a2_max[s] = -INFINITY;
-    }
-    for (size_t k = 0; k < 10; k++) {
-        for (size_t s = 0; s < batch; s++) {
-            a2_max[s] = maximum(a2_max[s], z2[s * 10 + k]);
+        float greatest = -INFINITY;
+        for (size_t k = 0; k < 10; k++) {
+            greatest = maximum(greatest, z2[s * 10 + k]);
         }
+        a2_max[s] = greatest;
     }
 
     /* a2_exp[s,k] = exp(z2[s,k] - a2_max[s]) */
@@ -728,12 +723,11 @@ int digits_backward(const digits_parameters *p, const float *x, const float *y, 
 
     /* a2_sum[s] = sum_k a2_exp[s,k] */
     for (size_t s = 0; s < batch; s++) {
-        a2_sum[s] = 0.0f;
-    }
-    for (size_t k = 0; k < 10; k++) {
-        for (size_t s = 0; s < batch; s++) {
-            a2_sum[s] += a2_exp[s * 10 + k];
+        double sum = 0.0;
+        for (size_t k = 0; k < 10; k++) {
+            sum += (double)a2_exp[s * 10 + k];
         }
+        a2_sum[s] = (float)sum;
     }
 
     /* a2[s,j] = a2_exp[s,j]/a2_sum[s] */
@@ -751,8 +745,8 @@ int digits_backward(const digits_parameters *p, const float *x, const float *y, 
 
     /* cost_sum = sum_{s,j} (cost_lse[s] - z2[s,j])*y[s,j] */
     double cost_sum = 0.0;
-    for (size_t j = 0; j < 10; j++) {
-        for (size_t s = 0; s < batch; s++) {
+    for (size_t s = 0; s < batch; s++) {
+        for (size_t j = 0; j < 10; j++) {
             cost_sum += (double)((cost_lse[s] - z2[s * 10 + j]) * y[s * 10 + j]);
         }
     }
@@ -762,12 +756,11 @@ int digits_backward(const digits_parameters *p, const float *x, const float *y, 
 
     /* dz2_sum[s] = sum_j y[s,j] */
     for (size_t s = 0; s < batch; s++) {
-        dz2_sum[s] = 0.0f;
-    }
-    for (size_t j = 0; j < 10; j++) {
-        for (size_t s = 0; s < batch; s++) {
-            dz2_sum[s] += y[s * 10 + j];
+        double sum = 0.0;
+        for (size_t j = 0; j < 10; j++) {
+            sum += (double)y[s * 10 + j];
         }
+        dz2_sum[s] = (float)sum;
     }
 
     /* dz2[s,k] = (a2[s,k]*(sum_j y[s,j]) - y[s,k])/batch */
@@ -804,11 +797,12 @@ int digits_backward(const digits_parameters *p, const float *x, const float *y, 
 
     /* db2[j] = sum_s dz2[s,j] */
     for (size_t j = 0; j < 10; j++) {
-        double sum = 0.0;
-        for (size_t s = 0; s < batch; s++) {
-            sum += (double)dz2[s * 10 + j];
+        db2[j] = 0.0f;
+    }
+    for (size_t s = 0; s < batch; s++) {
+        for (size_t j = 0; j < 10; j++) {
+            db2[j] += dz2[s * 10 + j];
         }
-        db2[j] = (float)sum;
     }
 
     return DIGITS_OK;

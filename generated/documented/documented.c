@@ -20,6 +20,12 @@ static inline double sigmoid(double z)
     return (z < 0.0 ? e : 1.0) / (1.0 + e);
 }
 
+/* The sum of eight partial sums. */
+static inline double pairwise(const double *u)
+{
+    return ((u[0] + u[1]) + (u[2] + u[3])) + ((u[4] + u[5]) + (u[6] + u[7]));
+}
+
 static inline double square(double u)
 {
     return u * u;
@@ -501,10 +507,16 @@ int documented_cost(const documented_parameters *p, const double *x, const doubl
     }
 
     /* cost_sum = sum_{s,j} (a[s,j] - y[s,j])^2 */
-    double cost_sum = 0.0;
-    for (size_t i = 0; i < batch * n; i++) {
-        cost_sum += square(a[i] - y[i]);
+    double sums[8] = {0.0};
+    for (size_t i = 0; i < batch * n / 8 * 8; i += 8) {
+        for (size_t l = 0; l < 8; l++) {
+            sums[l] += square(a[i + l] - y[i + l]);
+        }
     }
+    for (size_t i = batch * n / 8 * 8; i < batch * n; i++) {
+        sums[0] += square(a[i] - y[i]);
+    }
+    const double cost_sum = pairwise(sums);
 
     /* cost = (sum_{s,j} (a[s,j] - y[s,j])^2)/batch */
     *cost = cost_sum / (double)batch;
@@ -569,10 +581,16 @@ int documented_backward(const documented_parameters *p, const double *x, const d
     }
 
     /* cost_sum = sum_{s,j} (a[s,j] - y[s,j])^2 */
-    double cost_sum = 0.0;
-    for (size_t i = 0; i < batch * n; i++) {
-        cost_sum += square(a[i] - y[i]);
+    double sums[8] = {0.0};
+    for (size_t i = 0; i < batch * n / 8 * 8; i += 8) {
+        for (size_t l = 0; l < 8; l++) {
+            sums[l] += square(a[i + l] - y[i + l]);
+        }
     }
+    for (size_t i = batch * n / 8 * 8; i < batch * n; i++) {
+        sums[0] += square(a[i] - y[i]);
+    }
+    const double cost_sum = pairwise(sums);
 
     /* cost = (sum_{s,j} (a[s,j] - y[s,j])^2)/batch */
     *cost = cost_sum / (double)batch;

@@ -22,9 +22,6 @@ from . import sizes
 __all__ = ["Limit", "Loop", "Nest", "Prover", "nest"]
 
 
-_ONE = Integer(1)
-
-
 @dataclass(frozen=True)
 class Limit:
     """One bound of an index: divisor·index >= edge (a lower one) or <= edge (an upper one), divisor > 0."""

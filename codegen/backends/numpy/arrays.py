@@ -228,9 +228,7 @@ def _fits(found: Nest, buffer: Buffer) -> bool:
     bounds = bounds_of(found.left)
     used = [s for i in found.out for s in i.free_symbols if s in symbols]
     alone = all(len(i.free_symbols & symbols) <= 1 for i in found.out)
-    inside = all(
-        nonnegative(e, bounds) for i, d in zip(found.out, buffer.shape, strict=True) for e in (i, d - 1 - i)
-    )
+    inside = all(nonnegative(e, bounds) for i, d in zip(found.out, buffer.shape, strict=True) for e in (i, d - 1 - i))
     return len(used) == len(set(used)) == len(symbols) and alone and inside
 
 

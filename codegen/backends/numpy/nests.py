@@ -221,7 +221,9 @@ def _tightened(start: Nest, known: Bounds) -> Nest:
             free[r.symbol] = Range(r.symbol, _most(r.lower, limit, known), r.upper)
         else:
             free[r.symbol] = Range(r.symbol, r.lower, -_most(-r.upper, -limit, known))
-    left, kept, reduced = (tuple(free.get(r.symbol, r) for r in loops) for loops in (start.left, start.kept, start.reduced))
+    left, kept, reduced = (
+        tuple(free.get(r.symbol, r) for r in loops) for loops in (start.left, start.kept, start.reduced)
+    )
     return _from_zero(replace(start, left=left, kept=kept, reduced=reduced, guards=tuple(guards)))
 
 

@@ -110,7 +110,9 @@ def _viewed(graph: Graph, base: Value, subscripts: Sequence[Expr], loops: Loops)
     before, after = [], []
     for subscript, extent in zip(subscripts, base.shape, strict=True):
         low, high = _extremes(subscript, loops)
-        varying = any(s in loops.symbols for s in subscript.free_symbols) or not subscript.free_symbols & set(loops.known)
+        varying = any(s in loops.symbols for s in subscript.free_symbols) or not subscript.free_symbols & set(
+            loops.known
+        )
         before.append(_positive(-low, loops) if varying else Integer(0))
         after.append(_positive(high - extent + 1, loops) if varying else Integer(0))
     if any(b != 0 for b in (*before, *after)):
