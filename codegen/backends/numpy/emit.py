@@ -275,6 +275,9 @@ class _Emitter:
         if chosen.call == "einsum":
             parts = ", ".join(self._scope.view(o.value, Layout()) for o in value.operands)
             return f'np.einsum("{einsum_subscripts(value)}", {parts}, out={out})'
+        if chosen.call == "vecdot":
+            parts = ", ".join(self._scope.view(o.value, Layout()) for o in value.operands)
+            return f"np.vecdot({parts}, out={out})"
         first, second = value.operands[chosen.first].value, value.operands[1 - chosen.first].value
         left, right = self._scope.view(first, chosen.left), self._scope.view(second, chosen.right)
         out = self._scope.view(value, chosen.out)

@@ -141,10 +141,11 @@ class Graph:
             self.sections.append(self.section)
         return found
 
-    def known(self, operation: str, operands: tuple[Operand, ...], shape: tuple[Expr, ...], detail: object) -> bool:
-        """Whether there is such a value already."""
-        region = self.region if self._enclosed(operands, (shape, detail)) else None
-        return self._key(operation, operands, shape, detail, False, region) in self._known
+    @property
+    def sums(self) -> Iterator[Value]:
+        """The sums of two factors that can be used here."""
+        here = (None, self.region)
+        return (v for v in self.values if v.operation == "sum" and len(v.operands) == 2 and v.region in here)
 
     def cell(self, name: str, shape: tuple[Expr, ...], version: int, before: Value | None = None) -> Value:
         """An array that is filled piece by piece, as it stands at this place of the program."""
@@ -196,13 +197,20 @@ class Graph:
         boolean: bool = False,
     ) -> Operand:
         """The operation element by element, over the axes (of `extents`) that its operands have."""
-        parts = tuple(operands)
-        axes = sorted({a for o in parts for a in o.axes})
-        place = {a: m for m, a in enumerate(axes)}
-        inner = tuple(Operand(o.value, tuple(place[a] for a in o.axes)) for o in parts)
+        inner, axes = _laid(tuple(operands))
         detail = (name,) if name else ()
         made = self.value(operation, inner, tuple(extents[a] for a in axes), detail, boolean=boolean)
-        return Operand(made, tuple(axes))
+        return Operand(made, axes)
+
+    def find(
+        self, operation: str, name: str, operands: Iterable[Operand], extents: tuple[Expr, ...]
+    ) -> Operand | None:
+        """The same where it has been computed already, else None."""
+        inner, axes = _laid(tuple(operands))
+        shape, detail = tuple(extents[a] for a in axes), (name,) if name else ()
+        region = self.region if self._enclosed(inner, (shape, detail)) else None
+        found = self._known.get(self._key(operation, inner, shape, detail, False, region))
+        return None if found is None else Operand(found, axes)
 
     def full(self, operand: Operand, shape: tuple[Expr, ...]) -> Value:
         """The operand as a value of exactly these axes in this order, copied only where it has to be."""
@@ -218,6 +226,13 @@ class Graph:
 
     def _as_number(self, value: Value) -> Value:
         return self.value("copy", (value.whole,), value.shape, ("number",))
+
+
+def _laid(operands: tuple[Operand, ...]) -> tuple[tuple[Operand, ...], tuple[int, ...]]:
+    """The operands laid into an array of the axes that they have, and these axes."""
+    axes = sorted({a for o in operands for a in o.axes})
+    place = {a: m for m, a in enumerate(axes)}
+    return tuple(o.placed(place) for o in operands), tuple(axes)
 
 
 def _expressions(detail: object) -> Iterator[Basic]:
