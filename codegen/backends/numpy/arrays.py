@@ -14,13 +14,14 @@ from sympy import Dummy, Expr, Integer, Symbol
 
 from chainrule.codegen.ir import Buffer, Kernel, Kind, Scan, Scatter, Statement
 from chainrule.symbolic.affine import Bounds, bounds_of, nonnegative, with_guards
-from chainrule.symbolic.expressions import Access, Range, accesses
+from chainrule.symbolic.expressions import Range
 
 from .elementwise import Elementwise
-from .nests import Nest, nest
+from .lifting import lifted
+from .nests import Nest, loop_order, nest
 from .sums import IDENTITY, Sum, reduction
 from .values import Graph, Operand, Region, Value
-from .windows import Loops, Window, merged
+from .windows import Loops, Window, merged, read
 
 __all__ = ["Arrays", "arrays"]
 
@@ -66,6 +67,7 @@ class _Builder:
         self._stores: list[Value] = []
         self._cells = _cells(kernel, self._nests)
         self._versions = Counter[str]()
+        self._changing: set[str] = set()  # the buffers that the loop at work writes
 
     def run(self) -> Arrays:
         for name in self._cells:
@@ -74,6 +76,7 @@ class _Builder:
             written = [n for n in dict.fromkeys(s.out.name for s in statements) if n in self._cells] if outer else []
             enclosing = Region(top, outer[0].symbol) if outer else None
             self._graph.region = enclosing
+            self._changing = {s.out.name for s in statements} if outer else set()
             for name in written:
                 self._buffers[name] = self._cell(name).whole
             for statement, found in zip(statements, self._nests[top], strict=True):
@@ -132,7 +135,8 @@ class _Builder:
         conditions = (*statement.when, *found.conditions)
         if found.conditions:
             self._graph.region = Region(top, symbol, conditions)
-        operand = self._value(found, with_guards(bounds_of(outer), conditions))
+        known = with_guards(bounds_of(outer), conditions)
+        operand = (self._lifted(name, found, outer[0], conditions, known) if outer else None) or self._value(found, known)
         if name in self._cells:
             adding = scattered and not _fits(found, self._kernel.buffer(name))
             if adding:  # NumPy's ufunc.at does not broadcast
@@ -143,9 +147,24 @@ class _Builder:
         else:
             self._finish(operand, self._kernel.buffer(name))
 
+    def _lifted(
+        self, name: str, found: Nest, outer: Range, conditions: tuple[Expr, ...], known: Bounds
+    ) -> Operand | None:
+        """The step at work of a sum that is computed for all steps before the loop."""
+        whole = lifted(found, outer, conditions, self._changing)
+        if whole is None:
+            return None
+        here, self._graph.region = self._graph.region, None
+        value = self._graph.full(self._value(whole.nest, {}), tuple(_extent(r) for r in whole.nest.kept))
+        self._graph.region = here
+        self._names.setdefault(value.number, name)
+        loops = Loops(tuple(_extent(r) for r in found.kept), tuple(r.symbol.name for r in found.kept), known)
+        places = {r.symbol: s for r, s in zip(found.kept, loops.symbols, strict=True)}
+        return read(self._graph, value.whole, [s.xreplace(places) for s in whole.subscripts], loops)
+
     def _value(self, found: Nest, known: Bounds) -> Operand:
         """The right side over the loops of the left side."""
-        order = _loop_order(found)
+        order = loop_order(found)
         symbols = {r.symbol: Symbol(f"_{m}", integer=True) for m, r in enumerate(order)}
         extents = tuple(_extent(r) for r in order)
         loops = Loops(extents, tuple(r.symbol.name for r in order), known)
@@ -238,23 +257,6 @@ def _fits(found: Nest, buffer: Buffer) -> bool:
 
 def _extent(r: Range) -> Expr:
     return r.extent if nonnegative(r.extent, {}) else sp.Max(0, r.extent)
-
-
-def _loop_order(found: Nest) -> tuple[Range, ...]:
-    """The loops in the order in which the largest array that the nest computes with is stored.
-
-    Arrays inside formulas come first: others are viewed, in whatever order.
-    """
-    loops = {r.symbol: r for r in found.loops}
-    if found.kind == "map":
-        return tuple(loops.values())
-    order: dict[Expr, None] = {}
-    reads = [(isinstance(f, Access), a) for f in found.factors for a in accesses(f)]
-    for _, access in sorted(reads, key=lambda r: (r[0], -len(r[1].indices))):
-        for i in access.indices:
-            order.update(dict.fromkeys(s for s in loops if s in i.free_symbols))
-    order.update(dict.fromkeys(loops))
-    return tuple(loops[s] for s in order if isinstance(s, Dummy))
 
 
 def _computed(value: Value) -> bool:

@@ -137,6 +137,8 @@ def _stacked(value: Value, first: int, reduced: set[int]) -> Plan | None:
         return None
     one = _permuted(left, [*stack, *rows, *reduced])
     two = _permuted(right, [*stack, *reduced, *columns])
+    if not rows and not columns:
+        return Plan("vecdot", first, Layout(permute=one), Layout(permute=two))
     without_rows, without_columns = "[..., None, :]", "[..., None]"
     return Plan(
         "matmul",

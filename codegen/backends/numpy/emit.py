@@ -275,15 +275,12 @@ class _Emitter:
         if chosen.call == "einsum":
             parts = ", ".join(self._scope.view(o.value, Layout()) for o in value.operands)
             return f'np.einsum("{einsum_subscripts(value)}", {parts}, out={out})'
-        if chosen.call == "vecdot":
-            parts = ", ".join(self._scope.view(o.value, Layout()) for o in value.operands)
-            return f"np.vecdot({parts}, out={out})"
         first, second = value.operands[chosen.first].value, value.operands[1 - chosen.first].value
         left, right = self._scope.view(first, chosen.left), self._scope.view(second, chosen.right)
         out = self._scope.view(value, chosen.out)
         if chosen.call == "dot":
             return f"{left}.dot({right}, out={out})"
-        return f"np.matmul({left}, {right}, out={out})"
+        return f"np.{chosen.call}({left}, {right}, out={out})"
 
     def _single_sum(self, value: Value) -> str:
         """Leading or trailing axes of one array, summed by a product with ones."""

@@ -26,9 +26,9 @@ from chainrule.symbolic.affine import (
     upper_bounds,
     with_guards,
 )
-from chainrule.symbolic.expressions import Access, Delta, Range, contains, index
+from chainrule.symbolic.expressions import Access, Delta, Range, accesses, contains, index
 
-__all__ = ["Merge", "Nest", "nest"]
+__all__ = ["Merge", "Nest", "loop_order", "nest"]
 
 
 @dataclass(frozen=True)
@@ -308,3 +308,23 @@ def _strided(current: Nest, r: Range, guard: Expr, width: Expr, known: Bounds) -
         merges=(*current.merges, merge),
     )
     return _substituted(moved, mapping)
+
+
+# --- the order of loops
+
+
+def loop_order(found: Nest) -> tuple[Range, ...]:
+    """The loops in the order in which the largest array that the nest computes with is stored.
+
+    Arrays inside formulas come first: others are viewed, in whatever order.
+    """
+    loops = {r.symbol: r for r in found.loops}
+    if found.kind == "map":
+        return tuple(loops.values())
+    order: dict[Expr, None] = {}
+    reads = [(isinstance(f, Access), a) for f in found.factors for a in accesses(f)]
+    for _, access in sorted(reads, key=lambda r: (r[0], -len(r[1].indices))):
+        for i in access.indices:
+            order.update(dict.fromkeys(s for s in loops if s in i.free_symbols))
+    order.update(dict.fromkeys(loops))
+    return tuple(loops[s] for s in order if isinstance(s, Dummy))

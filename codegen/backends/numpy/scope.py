@@ -15,7 +15,7 @@ from .contractions import Layout
 from .memory import Memory
 from .names import Names, number_name
 from .sizes import is_truth, real_text, shape_text, whole_text
-from .slices import merged_text, slice_text, steps_text
+from .slices import merged_text, slice_text, slice_word, steps_text
 from .values import Operand, Value
 from .windows import Window, window
 
@@ -66,10 +66,6 @@ class Scope:
         self._looped.add(name)
         return name
 
-    def claim(self, wanted: str) -> str:
-        """A name for anything else."""
-        return self._names.claim(wanted)
-
     def index(self, symbol: Symbol) -> str:
         """The name of a loop's index."""
         if symbol not in self.sizes:
@@ -105,7 +101,7 @@ class Scope:
         base = self.name(target)
         if target.operation == "store":
             _, start, steps, shape = target.detail[:4]
-            return self._windowed(base, target.shape, Window(start, steps), shape, "part")  # type: ignore[arg-type]
+            return self._windowed(base, target.shape, Window(start, steps), shape, "")  # type: ignore[arg-type]
         before = target.detail[0]
         inner = target.operands[0].value.shape
         rank = len(inner)
@@ -167,7 +163,7 @@ class Scope:
             groups = value.detail[1]
             assert isinstance(groups, tuple)
             return self._kept(f"{base}{merged_text(source.shape, groups, self.sizes)}", base, "_merged")
-        return self._windowed(base, source.shape, seen, value.shape, "part")
+        return self._windowed(base, source.shape, seen, value.shape, "")
 
     def _windowed(
         self, base: str, shape: tuple[Expr, ...], seen: Window, extents: tuple[Expr, ...], word: str
@@ -183,7 +179,7 @@ class Scope:
             if looped:
                 self._volatile.add(text)
                 self._looped.add(text)
-            return text if looped else self._kept(text, base, f"_{word}")
+            return text if looped else self._kept(text, base, f"_{word or slice_word(sliced)}")
         self.special["windows"] = None
         text = f"_windows({base}, {steps_text(shape, seen, extents, self.sizes)})"
         if base not in self._volatile and not looped:
