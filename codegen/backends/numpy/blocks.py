@@ -5,9 +5,8 @@ from __future__ import annotations
 import sympy as sp
 from sympy import Expr
 
-from chainrule.codegen.ir import Scan
+from chainrule.symbolic.expressions import Range
 
-from .arrays import Arrays
 from .scope import Scope
 from .sizes import whole_text
 from .values import Region
@@ -20,38 +19,39 @@ _INDENT = "    "
 class Blocks:
     """The body of one step in the making; `enter` says where the next lines belong."""
 
-    def __init__(self, scope: Scope, kernel: Arrays) -> None:
+    def __init__(self, scope: Scope) -> None:
         self._scope = scope
-        self._kernel = kernel
         self._lines: list[str] = []
         self._before = 0  # where lines go that a loop does not change
-        self._loop: int | None = None
+        self._at: tuple[int, tuple[Range, ...]] | None = None  # the loops at work
         self._when: tuple[Expr, ...] = ()
 
-    def enter(self, top: int, region: Region | None) -> None:
-        """The next lines belong to `region` of the kernel's statement `top`."""
-        loop = top if region is not None and region.symbol is not None else None
+    def enter(self, region: Region | None) -> None:
+        """The next lines belong to `region`."""
+        at = (region.block, region.loops) if region is not None and region.loops else None
         when = region.when if region is not None else ()
-        if loop != self._loop:
+        if at != self._at:
             self._scope.leave()
-            self._loop, self._when = loop, ()
+            self._at, self._when = at, ()
             self._scope.conditional = False
-            if loop is not None:
-                self._before = len(self._lines)
-                self._lines.append(self._header(loop))
+            self._before = len(self._lines)
+            names: list[str] = []
+            for depth, loop in enumerate(at[1] if at is not None else ()):
+                names.append(self._scope.index(loop.symbol, names))
+                self._lines.append(_INDENT * depth + self._header(loop, region is not None and region.backward))
         if when != self._when:
             self._scope.leave()
             self._when = when
             self._scope.conditional = bool(when)
+            if at is None:
+                self._before = len(self._lines)
             if when:
-                self._lines.append(f"{self._margin(loop)}if {' and '.join(self._holds(c) for c in when)}:")
-                if loop is None:
-                    self._before = len(self._lines) - 1
+                self._lines.append(f"{self._margin(())}if {' and '.join(self._holds(c) for c in when)}:")
 
     def extend(self, lines: list[str]) -> None:
         """Lines of the present block, and before them (or before the loop) the views that they use."""
-        inside = bool(self._when) or self._loop is not None
-        margin = self._margin(self._loop) + (_INDENT if self._when else "")
+        inside = bool(self._when) or self._at is not None
+        margin = self._margin(self._when)
         for line, looped in self._scope.taken():
             if looped or not inside:
                 self._lines.append(margin + line)
@@ -64,20 +64,19 @@ class Blocks:
         """Everything."""
         return self._lines
 
-    @staticmethod
-    def _margin(loop: int | None) -> str:
-        return _INDENT if loop is not None else ""
+    def _margin(self, when: tuple[Expr, ...]) -> str:
+        depth = len(self._at[1]) if self._at is not None else 0
+        return _INDENT * (depth + bool(when))
 
-    def _header(self, top: int) -> str:
-        scan = self._kernel.kernel.statements[top]
-        assert isinstance(scan, Scan)
-        name = self._scope.index(scan.range.symbol)
-        first = whole_text(scan.range.lower, self._scope.sizes)
-        last = whole_text(scan.range.upper, self._scope.sizes)
-        if scan.reverse:
-            stop = whole_text(sp.expand(scan.range.lower - 1), self._scope.sizes)
-            return f"for {name} in range({last}, {stop}, -1):"
-        return f"for {name} in range({first}, {whole_text(sp.expand(scan.range.upper + 1), self._scope.sizes)}):"
+    def _header(self, loop: Range, backward: bool) -> str:
+        name = self._scope.index(loop.symbol)
+        first, last, before, after = (
+            whole_text(sp.expand(e), self._scope.sizes)
+            for e in (loop.lower, loop.upper, loop.lower - 1, loop.upper + 1)
+        )
+        if backward:
+            return f"for {name} in range({last}, {before}, -1):"
+        return f"for {name} in range({after}):" if loop.lower == 0 else f"for {name} in range({first}, {after}):"
 
     def _holds(self, condition: Expr) -> str:
         terms = sp.Add.make_args(sp.expand(condition))

@@ -96,10 +96,10 @@ class _Emitter:
 
     def _body(self) -> list[str]:
         """The lines of the step: the equation above its lines, loops and conditions around them."""
-        blocks = Blocks(self._scope, self._arrays)
+        blocks = Blocks(self._scope)
         shown: object = None
         for number, value in self._arrays.steps:
-            blocks.enter(self._arrays.tops[number], value.region)
+            blocks.enter(value.region)
             lines = self._lines(value)
             equation = self._arrays.statements[number].equation
             if lines and equation is not shown:
@@ -240,10 +240,12 @@ class _Emitter:
         if value.operation == "store" and value.detail[4] == "add":
             return [self._added(value)]
         slot = self._scope.slot(value)
+        accumulating = value.operation == "store" and value.detail[4] == "accumulate"
         rank = len(value.detail[3]) if value.operation == "store" else value.rank  # type: ignore[arg-type]
         if source.scalar is not None and source.scalar.is_number:
             return [f"{slot}[...] = {real_text(source.scalar, self._sizes)}"]
-        return [f"np.copyto({slot}, {self._operand(source, rank)})"]
+        text = self._operand(source, rank)
+        return [f"np.add({slot}, {text}, out={slot})" if accumulating else f"np.copyto({slot}, {text})"]
 
     def _added(self, value: Value) -> str:
         """Every element of the source added to the element of the cell that its indices lead to."""

@@ -294,7 +294,7 @@ def _strided(current: Nest, r: Range, guard: Expr, width: Expr, known: Bounds) -
     start = sp.expand(shift - stride * first)
     m = Range(index(kept.symbol.name), Integer(0), sp.expand(sp.floor((kept.upper + start) / stride)))
     q = Range(index("r"), Integer(0), stride - 1)
-    d = Range(index("d"), Integer(0), sp.expand(sp.floor(width / stride)))
+    d = Range(index(r.symbol.name), Integer(0), sp.expand(sp.floor(width / stride)))
     place = sp.expand(m.symbol + first - (d.symbol if d.upper != 0 else 0))
     mapping = {kept.symbol: sp.expand(stride * m.symbol + q.symbol - start), r.symbol: place}
     merge = Merge(kept.symbol, m.symbol, q.symbol, stride, start, kept.extent)

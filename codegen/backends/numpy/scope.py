@@ -6,7 +6,7 @@ everything else is viewed once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import sympy as sp
 from sympy import Expr, Symbol
@@ -16,8 +16,8 @@ from .memory import Memory
 from .names import Names, number_name
 from .sizes import is_truth, real_text, shape_text, whole_text
 from .slices import merged_text, slice_text, slice_word, steps_text
-from .values import Operand, Value
-from .windows import Window, window
+from .values import Operand, Value, Window
+from .windows import window
 
 __all__ = ["Scope"]
 
@@ -66,13 +66,13 @@ class Scope:
         self._looped.add(name)
         return name
 
-    def index(self, symbol: Symbol) -> str:
-        """The name of a loop's index."""
+    def index(self, symbol: Symbol, enclosing: Collection[str] = ()) -> str:
+        """The name of a loop's index: the same for loops that follow each other, another within `enclosing` loops."""
         if symbol not in self.sizes:
-            taken = set(self.sizes.values()) - {n for s, n in self.sizes.items() if isinstance(s, sp.Dummy)}
-            wanted = symbol.name if symbol.name not in taken else symbol.name.lower()
-            other = next((n for s, n in self.sizes.items() if isinstance(s, sp.Dummy) and n == wanted), None)
-            self.sizes[symbol] = other or self._names.claim(wanted)
+            indices = {n for s, n in self.sizes.items() if isinstance(s, sp.Dummy)}
+            wanted = symbol.name if symbol.name not in set(self.sizes.values()) - indices else symbol.name.lower()
+            again = wanted in indices and wanted not in enclosing
+            self.sizes[symbol] = wanted if again else self._names.claim(wanted)
         return self.sizes[symbol]
 
     def taken(self) -> list[tuple[str, bool]]:

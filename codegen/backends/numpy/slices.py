@@ -10,7 +10,7 @@ from sympy import Expr, Integer, Symbol
 from chainrule.symbolic.affine import nonnegative
 
 from .sizes import shape_text, whole_text
-from .windows import Window
+from .values import Window
 
 __all__ = ["condition_text", "merged_text", "places_text", "slice_text", "slice_word", "steps_text"]
 
@@ -37,7 +37,9 @@ def slice_text(shape: Sequence[Expr], seen: Window, extents: Sequence[Expr], nam
         return None
     if not order and marks:
         marks.append("...")
-    return "" if all(m == ":" for m in marks) else f"[{', '.join(marks)}]"
+    while marks and marks[-1] == ":":
+        marks.pop()
+    return f"[{', '.join(marks)}]" if marks else ""
 
 
 def slice_word(text: str) -> str:
@@ -65,8 +67,6 @@ def _slice(length: Expr, start: Expr, step: Expr, extent: Expr, names: Names) ->
         first = "" if start == 0 else whole_text(start, names)
         to_the_end = end == length or (step > 1 and nonnegative(end + step - 1 - length, {}))
         last = "" if to_the_end else whole_text(end if extent.is_Integer or step == 1 else sp.expand(end), names)
-        if last and not nonnegative(end, {}):
-            return None
         return f"{first}:{last}" + (f":{step}" if step > 1 else "")
     if step == -1:
         stop = sp.expand(start - extent)

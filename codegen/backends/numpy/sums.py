@@ -17,6 +17,7 @@ from chainrule.symbolic.affine import nonnegative
 from chainrule.symbolic.expressions import accesses
 
 from .elementwise import Elementwise
+from .offsets import by_offsets
 from .recall import known_sum, regrouped
 from .values import Graph, Operand, Value
 from .windows import vanishes, window
@@ -32,7 +33,7 @@ IDENTITY = {"sum": Integer(0), "prod": Integer(1), "max": -sp.oo, "min": sp.oo}
 class Sum:
     """`kind` of the product of `factors` over the axes `reduced`, where all guards are >= 0; `kept` are the axes left.
 
-    Factors and guards are written in the loops' symbols; axes are numbers of loops.
+    Factors and guards are written in the loops' symbols; axes are numbers of loops. `name` is the result's.
     """
 
     kind: str
@@ -40,6 +41,7 @@ class Sum:
     guards: tuple[Expr, ...]
     kept: tuple[int, ...]
     reduced: tuple[int, ...]
+    name: str
 
 
 def reduction(graph: Graph, elementwise: Elementwise, wanted: Sum, shared: frozenset[int]) -> Operand:
@@ -47,7 +49,7 @@ def reduction(graph: Graph, elementwise: Elementwise, wanted: Sum, shared: froze
 
     `shared` are the numbers of values that other statements need as well: they stay as they are.
     """
-    builder = _Reduction(graph, elementwise, wanted.kept, wanted.reduced, shared)
+    builder = _Reduction(graph, elementwise, wanted.kept, wanted.reduced, shared, wanted.name)
     if wanted.kind == "sum":
         wanted, recalled = _recalled(graph, elementwise, wanted)
         constant, inside, outside = _factors(elementwise, wanted)
@@ -114,7 +116,9 @@ class _Reduction:
         kept: Sequence[int],
         reduced: Sequence[int],
         shared: frozenset[int],
+        name: str,
     ) -> None:
+        self._name = name
         self._graph = graph
         self._elementwise = elementwise
         self._extents = elementwise.loops.extents
@@ -286,6 +290,9 @@ class _Reduction:
 
     def _summed(self, operands: Sequence[Operand], kept: Sequence[int], reduced: Sequence[int]) -> Operand:
         """Σ over `reduced` of the product, an array over `kept` in that order, in the loops' axes."""
+        looped = by_offsets(self._graph, self._elementwise.loops, operands, kept, reduced, self._name)
+        if looped is not None:
+            return looped
         place = {a: m for m, a in enumerate([*kept, *reduced])}
         laid = tuple(o.placed(place) for o in operands)
         if len(laid) == 2:

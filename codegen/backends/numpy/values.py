@@ -14,18 +14,41 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from sympy import Basic, Dummy, Expr, Integer
+from sympy import Basic, Expr, Integer
 
-__all__ = ["Graph", "Operand", "Region", "Value"]
+from chainrule.symbolic.expressions import Range
+
+__all__ = ["Graph", "Operand", "Region", "Value", "Window"]
 
 
 @dataclass(frozen=True)
 class Region:
-    """Where values are computed: in the kernel's statement `top`, a loop over `symbol` or none, where all of `when` are >= 0."""
+    """Where values are computed: within `loops`, the outermost first, or under conditions `when` (all >= 0), or both.
 
-    top: int
-    symbol: Dummy | None
+    `block` tells apart the regions of a kernel that follow each other; a `backward` loop counts down.
+    """
+
+    block: int
+    loops: tuple[Range, ...] = ()
     when: tuple[Expr, ...] = ()
+    backward: bool = False
+
+
+@dataclass(frozen=True)
+class Window:
+    """The detail of a view: element `start[a]` of each axis a of the array, and `steps[m][a]` further for each axis m."""
+
+    start: tuple[Expr, ...]
+    steps: tuple[tuple[Expr, ...], ...]
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether two axes of the view run along one axis of the array."""
+        return any(sum(s[a] != 0 for s in self.steps) > 1 for a in range(len(self.start)))
+
+    @property
+    def detail(self) -> tuple[object, ...]:
+        return "window", self.start, self.steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +74,8 @@ class Value:
     - `fold`: prod, max or min of one operand; the ufunc's name and the number of axes
     - `cell`: an array that several statements, or the steps of a loop, fill; its name and its version
     - `store`: a cell after the second operand has been written to a window of it: the window's detail
-      and shape, then "set", or "add" where at these places, each as often as it occurs, the operand is
-      added, then the cell's name and version
+      and shape, then "set", "accumulate" where the operand is added to the window, or "add" where it is
+      added at these places, each as often as it occurs; then the cell's name and version
     """
 
     number: int
@@ -117,8 +140,13 @@ class Graph:
         self.values: list[Value] = []
         self.section = 0  # which statement asks now
         self.region: Region | None = None  # and what encloses it
+        self.block = 0  # and which stretch of the kernel that is: a loop is one of its own
         self.sections: list[int] = []  # the statement that each value was first made for
+        self.blocks: list[int] = []  # and the block
         self.labels: dict[int, tuple[str, ...]] = {}  # what the axes of a value over indices are called
+        self.reserved: dict[str, tuple[Expr, ...]] = {}  # names of results, and their shapes
+        self.cells: dict[str, tuple[tuple[Expr, ...], bool]] = {}  # shape, and whether it begins as zeros
+        self.stores: list[Value] = []
         self._known: dict[object, Value] = {}
 
     def value(
@@ -129,9 +157,10 @@ class Graph:
         detail: tuple[object, ...] = (),
         *,
         boolean: bool = False,
+        always: bool = False,
     ) -> Value:
-        """The value of that operation: the one there is, or a new one."""
-        region = self.region if self._enclosed(operands, (shape, detail)) else None
+        """The value of that operation: the one there is, or a new one; with `always` the region's own."""
+        region = self.region if always or self._enclosed(operands, (shape, detail)) else None
         key = self._key(operation, operands, shape, detail, boolean, region)
         found = self._known.get(key)
         if found is None:
@@ -139,6 +168,7 @@ class Graph:
             self._known[key] = found
             self.values.append(found)
             self.sections.append(self.section)
+            self.blocks.append(self.block)
         return found
 
     @property
@@ -147,23 +177,36 @@ class Graph:
         here = (None, self.region)
         return (v for v in self.values if v.operation == "sum" and len(v.operands) == 2 and v.region in here)
 
-    def cell(self, name: str, shape: tuple[Expr, ...], version: int, before: Value | None = None) -> Value:
-        """An array that is filled piece by piece, as it stands at this place of the program."""
+    def new_cell(self, name: str, shape: tuple[Expr, ...], *, zeroed: bool = False) -> Value:
+        """An array that is filled piece by piece; `zeroed` where what nothing fills is to be 0."""
+        while name in self.cells or (name in self.reserved and self.reserved[name] != shape):
+            name += "_parts"
+        self.cells[name] = shape, zeroed
+        return self.cell(name, shape)
+
+    def cell(self, name: str, shape: tuple[Expr, ...], before: Value | None = None) -> Value:
+        """That array as it stands at this place of the program."""
         operands = () if before is None else (before.whole,)
-        found = Value(len(self.values), "cell", operands, shape, (name, version), False, self.region)
-        self.values.append(found)
-        self.sections.append(self.section)
-        return found
+        return self.value("cell", operands, shape, (name, len(self.values)), always=True)
+
+    def store(
+        self, cell: Value, source: Operand, place: Window, shape: tuple[Expr, ...], how: str
+    ) -> Value:
+        """The cell after the source has been written to (or added to) a window of that shape."""
+        detail = (*place.detail, shape, how, cell.cell, len(self.values))
+        stored = self.value("store", (cell.whole, source), cell.shape, detail)
+        self.stores.append(stored)
+        return stored
 
     def _enclosed(self, operands: tuple[Operand, ...], detail: object) -> bool:
         """Whether a value belongs to the region at work: it depends on the loop, or there is no loop but a condition."""
         if self.region is None:
             return False
-        symbol = self.region.symbol
-        if symbol is None:
+        if not self.region.loops:
             return any(not o.value.static for o in operands)
-        inside = (o.value.region is not None and o.value.region.top == self.region.top for o in operands)
-        return any(inside) or any(symbol in e.free_symbols for e in _expressions(detail))
+        symbols = {r.symbol for r in self.region.loops}
+        inside = (o.value.region is not None and o.value.region.block == self.region.block for o in operands)
+        return any(inside) or any(symbols & e.free_symbols for e in _expressions(detail))
 
     @staticmethod
     def _key(

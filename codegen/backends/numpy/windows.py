@@ -17,9 +17,9 @@ from sympy import Expr, Integer, Symbol
 from chainrule.symbolic.affine import Bounds, coefficient, nonnegative
 from chainrule.symbolic.errors import LoweringError
 
-from .values import Graph, Operand, Value
+from .values import Graph, Operand, Value, Window
 
-__all__ = ["Loops", "Window", "forms", "lifted", "merged", "read", "vanishes", "window"]
+__all__ = ["Loops", "forms", "lifted", "merged", "read", "vanishes", "view_of", "window"]
 
 _ZERO_AT_ZERO = {
     "negative", "absolute", "sign", "square", "sqrt", "sin", "tan", "arcsin", "arctan", "sinh", "tanh", "arcsinh",
@@ -47,23 +47,6 @@ class Loops:
     def bounds(self) -> Bounds:
         own = {s: ((Integer(0),), (e - 1,)) for s, e in zip(self.symbols, self.extents, strict=True)}
         return {**self.known, **own}
-
-
-@dataclass(frozen=True)
-class Window:
-    """The detail of a view: element `start[a]` of each axis a of the array, and `steps[m][a]` further for each axis m."""
-
-    start: tuple[Expr, ...]
-    steps: tuple[tuple[Expr, ...], ...]
-
-    @property
-    def overlapping(self) -> bool:
-        """Whether two axes of the view run along one axis of the array."""
-        return any(sum(s[a] != 0 for s in self.steps) > 1 for a in range(len(self.start)))
-
-    @property
-    def detail(self) -> tuple[object, ...]:
-        return "window", self.start, self.steps
 
 
 def window(value: Value) -> Window | None:
@@ -115,13 +98,17 @@ def _viewed(graph: Graph, base: Value, subscripts: Sequence[Expr], loops: Loops)
         shape = tuple(sp.expand(d + b + a) for d, b, a in zip(base.shape, before, after, strict=True))
         base = graph.value("pad", (base.whole,), shape, (tuple(before), tuple(after)))
         subscripts = [sp.expand(s + b) for s, b in zip(subscripts, before, strict=True)]
-    return _window(graph, base, subscripts, loops.symbols, loops.extents)
+    return view_of(graph, base, subscripts, loops.symbols, loops.extents)
 
 
-def _window(
+def view_of(
     graph: Graph, base: Value, subscripts: Sequence[Expr], symbols: Sequence[Symbol], extents: Sequence[Expr]
 ) -> Operand:
-    axes = tuple(m for m, s in enumerate(symbols) if any(s in e.free_symbols for e in subscripts))
+    """The elements of `base` at subscripts affine in the loops' symbols, each within its axis: a view over the loops.
+
+    Its axes come in the order in which the array has them.
+    """
+    axes = tuple(dict.fromkeys(m for e in subscripts for m, s in enumerate(symbols) if s in e.free_symbols))
     steps = []
     for m in axes:
         factors = [coefficient(e, symbols[m]) for e in subscripts]
@@ -202,7 +189,7 @@ def lifted(
     result = _through(graph, operation, name, inner, base.shape, boolean=boolean)
     if result.axes != tuple(range(base.rank)):
         return None
-    return _window(graph, result.value, subscripts, symbols, extents)
+    return view_of(graph, result.value, subscripts, symbols, extents)
 
 
 def _through(
