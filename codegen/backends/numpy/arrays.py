@@ -138,7 +138,7 @@ class _Builder:
             adding = scattered and not _fits(found, self._kernel.buffer(name))
             if adding:  # NumPy's ufunc.at does not broadcast
                 operand = self._graph.full(operand, tuple(_extent(r) for r in found.left)).whole
-            self._store(name, operand, _written(found), "add" if adding else "set")
+            self._store(name, operand, _written(found), "scatter" if adding else "set")
             if scattered:
                 self._graph.labels[self._buffers[name].value.number] = tuple(r.symbol.name for r in found.left)
         else:

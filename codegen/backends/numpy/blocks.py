@@ -23,50 +23,54 @@ class Blocks:
         self._scope = scope
         self._lines: list[str] = []
         self._before = 0  # where lines go that a loop does not change
-        self._at: tuple[int, tuple[Range, ...]] | None = None  # the loops at work
-        self._when: tuple[Expr, ...] = ()
+        self._region: Region | None = None  # where the next lines belong
+        self._open: Region | None = None  # where the last line stands
 
     def enter(self, region: Region | None) -> None:
-        """The next lines belong to `region`."""
-        at = (region.block, region.loops) if region is not None and region.loops else None
-        when = region.when if region is not None else ()
-        if at != self._at:
-            self._scope.leave()
-            self._at, self._when = at, ()
-            self._scope.conditional = False
-            self._before = len(self._lines)
-            names: list[str] = []
-            for depth, loop in enumerate(at[1] if at is not None else ()):
-                names.append(self._scope.index(loop.symbol, names))
-                self._lines.append(_INDENT * depth + self._header(loop, region is not None and region.backward))
-        if when != self._when:
-            self._scope.leave()
-            self._when = when
-            self._scope.conditional = bool(when)
-            if at is None:
-                self._before = len(self._lines)
-            if when:
-                self._lines.append(f"{self._margin(())}if {' and '.join(self._holds(c) for c in when)}:")
+        """The next lines belong to `region`; its head is written before the first of them."""
+        if region == self._region:
+            return
+        self._region = region
+        self._scope.leave()
+        self._scope.conditional = region is not None and bool(region.when)
+        names: list[str] = []
+        for loop in region.loops if region is not None else ():
+            names.append(self._scope.index(loop.symbol, names))
 
     def extend(self, lines: list[str]) -> None:
         """Lines of the present block, and before them (or before the loop) the views that they use."""
-        inside = bool(self._when) or self._at is not None
-        margin = self._margin(self._when)
+        if not lines:
+            return
+        if self._region != self._open:
+            self._begin()
         for line, looped in self._scope.taken():
-            if looped or not inside:
-                self._lines.append(margin + line)
+            if looped or self._region is None:
+                self._lines.append(self._margin + line)
             else:
                 self._lines.insert(self._before, line)
                 self._before += 1
-        self._lines.extend(margin + line for line in lines)
+        self._lines.extend(self._margin + line for line in lines)
+
+    def _begin(self) -> None:
+        """The heads of the loops and conditions that are not open yet."""
+        old, new = self._open, self._region
+        self._open = new
+        if new is None:
+            return
+        if old is None or (old.block, old.loops) != (new.block, new.loops) or not new.loops:
+            self._before = len(self._lines)
+            for depth, loop in enumerate(new.loops):
+                self._lines.append(_INDENT * depth + self._header(loop, new.backward))
+        if new.when:
+            self._lines.append(f"{_INDENT * len(new.loops)}if {' and '.join(self._holds(c) for c in new.when)}:")
+
+    @property
+    def _margin(self) -> str:
+        return "" if self._region is None else _INDENT * (len(self._region.loops) + bool(self._region.when))
 
     def lines(self) -> list[str]:
         """Everything."""
         return self._lines
-
-    def _margin(self, when: tuple[Expr, ...]) -> str:
-        depth = len(self._at[1]) if self._at is not None else 0
-        return _INDENT * (depth + bool(when))
 
     def _header(self, loop: Range, backward: bool) -> str:
         name = self._scope.index(loop.symbol)

@@ -237,15 +237,15 @@ class _Emitter:
         source = value.operands[-1]
         if source.value.number in self._memory.placed and self._memory.placed[source.value.number] is value:
             return []
-        if value.operation == "store" and value.detail[4] == "add":
+        if value.operation == "store" and value.detail[4] == "scatter":
             return [self._added(value)]
         slot = self._scope.slot(value)
-        accumulating = value.operation == "store" and value.detail[4] == "accumulate"
+        how = value.detail[4] if value.operation == "store" else "set"
         rank = len(value.detail[3]) if value.operation == "store" else value.rank  # type: ignore[arg-type]
         if source.scalar is not None and source.scalar.is_number:
             return [f"{slot}[...] = {real_text(source.scalar, self._sizes)}"]
         text = self._operand(source, rank)
-        return [f"np.add({slot}, {text}, out={slot})" if accumulating else f"np.copyto({slot}, {text})"]
+        return [f"np.copyto({slot}, {text})" if how == "set" else f"np.{how}({slot}, {text}, out={slot})"]
 
     def _added(self, value: Value) -> str:
         """Every element of the source added to the element of the cell that its indices lead to."""

@@ -143,15 +143,18 @@ def _placed(kernel: Arrays, steps: list[Value]) -> dict[int, Value]:
             if operand.value.operation == "view":
                 users[root(operand.value).number].append(operand.value)
     results = {v.number for v in kernel.results.values()}
-    computed = {v.number for v in steps}
+    times = {v.number: m for m, v in enumerate(steps)}
+    stores = [(m, v.cell) for m, v in enumerate(steps) if v.operation == "store"]
     found: dict[int, Value] = {}
-    for value in steps:
+    for time, value in enumerate(steps):
         if value.operation not in ("store", "pad") or (value.operation == "store" and value.detail[4] != "set"):
             continue
         source = value.operands[-1]
         shape = value.detail[3] if value.operation == "store" else source.value.shape
         fits = source.axes == tuple(range(source.value.rank)) and source.value.shape == shape
-        free = source.value.number in computed and source.value.number not in results and source.value.number not in found
+        free = source.value.number in times and source.value.number not in results and source.value.number not in found
+        start = times.get(source.value.number, time)
+        free = free and not any(start < m < time and value.operation == "store" and n == value.cell for m, n in stores)
         alike = all(u.operation in _STRIDED for u in users.get(source.value.number, []))
         here = source.value.operation in _PLACED and source.value.region == value.region and not is_host(source.value)
         if fits and free and alike and here and not source.value.boolean and source.value.rank:

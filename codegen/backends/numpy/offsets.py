@@ -24,7 +24,7 @@ from chainrule.symbolic.expressions import Range, index
 from .values import Graph, Operand, Region, Value, Window
 from .windows import Loops, forms, view_of, window
 
-__all__ = ["by_offsets"]
+__all__ = ["by_offsets", "folded"]
 
 _MOST = 64  # offsets, where their number is known
 
@@ -56,12 +56,7 @@ def by_offsets(
     cell = graph.new_cell(name, shape)
     if adding:
         cell = graph.store(cell, graph.scalar(0), _whole(len(shape)), shape, "set")
-    graph.block += 1
-    counters = {m: index(loops.names[m]) for m in axes.offsets}
-    graph.region = Region(
-        graph.block, tuple(Range(s, Integer(0), loops.extents[m] - 1) for m, s in counters.items())
-    )
-    cell = graph.cell(cell.cell, shape, cell)
+    counters, cell = _entered(graph, loops, axes.offsets, cell)
     left = _slice(graph, loops, kernel, counters, (*axes.rows, *axes.summed))
     last = next(m for m in reversed(a.axes) if m not in axes.offsets)
     order = (*axes.summed, *axes.columns) if last in axes.columns else (*axes.columns, *axes.summed)
@@ -79,10 +74,47 @@ def by_offsets(
         tuple(counters.get(m, Integer(0)) for m in kept),
         tuple(tuple(Integer(m == n) for m in kept) for n in rest),
     )
-    cell = graph.store(cell, source, where, tuple(loops.extents[m] for m in rest), "accumulate" if adding else "set")
+    cell = graph.store(cell, source, where, tuple(loops.extents[m] for m in rest), "add" if adding else "set")
+    return Operand(_left(graph, cell), tuple(kept))
+
+
+def folded(graph: Graph, loops: Loops, operand: Operand, reduced: Sequence[int], ufunc: str, name: str) -> Operand | None:
+    """The fold of a window's small axes: slices of the array taken together, one for each place in the window.
+
+    NumPy reduces an axis of two or three elements thirty times as slowly. None for any other operand.
+    `name` is the result's.
+    """
+    number = sp.Mul(*(loops.extents[m] for m in reduced))
+    if graph.region is not None or window(operand.value) is None or not number.is_Integer or not 1 < number <= _MOST:
+        return None
+    kept = [m for m in operand.axes if m not in reduced]
+    if not kept:
+        return None
+    shape = tuple(loops.extents[m] for m in kept)
+    start = {"add": Integer(0), "multiply": Integer(1), "maximum": -sp.oo, "minimum": sp.oo}[ufunc]
+    cell = graph.store(graph.new_cell(name, shape), graph.scalar(start), _whole(len(shape)), shape, "set")
+    counters, cell = _entered(graph, loops, reduced, cell)
+    symbols: dict[Expr, Expr] = {loops.symbols[m]: s for m, s in counters.items()}
+    subscripts = [sp.expand(f.xreplace(symbols)) for f in forms(operand, loops.symbols)]
+    part = view_of(graph, operand.value.operands[0].value, subscripts, loops.symbols, loops.extents)
+    source = part.placed({m: n for n, m in enumerate(kept)})
+    return Operand(_left(graph, graph.store(cell, source, _whole(len(shape)), shape, ufunc)), tuple(kept))
+
+
+def _entered(graph: Graph, loops: Loops, axes: Sequence[int], cell: Value) -> tuple[dict[int, Dummy], Value]:
+    """A loop over the axes begins: their indices, and the cell within it."""
+    counters = {m: index(loops.names[m]) for m in axes}
+    graph.block += 1
+    ranges = tuple(Range(s, Integer(0), loops.extents[m] - 1) for m, s in counters.items())
+    graph.region = Region(graph.block, ranges)
+    return counters, graph.cell(cell.cell, cell.shape, cell)
+
+
+def _left(graph: Graph, cell: Value) -> Value:
+    """The loop ends: the cell as it stands after it."""
     graph.region = None
     graph.block += 1
-    return Operand(graph.cell(cell.cell, shape, cell), tuple(kept))
+    return graph.cell(cell.cell, cell.shape, cell)
 
 
 def _axes(loops: Loops, a: Operand, b: Operand, kept: Sequence[int], reduced: Sequence[int]) -> _Axes | None:

@@ -17,7 +17,7 @@ from chainrule.symbolic.affine import nonnegative
 from chainrule.symbolic.expressions import accesses
 
 from .elementwise import Elementwise
-from .offsets import by_offsets
+from .offsets import by_offsets, folded
 from .recall import known_sum, regrouped
 from .values import Graph, Operand, Value
 from .windows import vanishes, window
@@ -94,8 +94,7 @@ def _factors(elementwise: Elementwise, wanted: Sum) -> tuple[Expr, list[Operand]
             inside.append(factor)
         else:
             outside.append(factor)
-    if any(isinstance(f, sp.Pow) and f.exp.is_negative for f in inside):
-        inside = [sp.Mul(*inside)]
+    inside = _quotients(inside, set(symbols))
     parts: list[Operand] = []
     rows = wanted.reduced == (len(symbols) - 1,)
     plain = (rows or not wanted.kept) and not wanted.guards and len(inside) == 1
@@ -104,6 +103,22 @@ def _factors(elementwise: Elementwise, wanted: Sum) -> tuple[Expr, list[Operand]
         parts.extend([elementwise.build(factor.base)] * 2 if square else [elementwise.build(factor)])
     outer = [elementwise.build(sp.Mul(*outside))] if outside else []
     return constant, parts, outer
+
+
+def _quotients(factors: list[Expr], loops: set[Expr]) -> list[Expr]:
+    """The factors, each divisor with the factors that run over its indices, or the fewest more: one division for both."""
+    divisors = [f for f in factors if isinstance(f, sp.Pow) and f.exp.is_negative]
+    others = [f for f in factors if f not in divisors]
+    for divisor in divisors:
+        own = divisor.free_symbols & loops
+        homes = [f.free_symbols & loops for f in others if own <= f.free_symbols]
+        if not homes:
+            others.append(divisor)
+            continue
+        home = min(homes, key=len)
+        joined = [f for f in others if f.free_symbols & loops == home]
+        others = [*(f for f in others if f not in joined), sp.Mul(divisor, *joined)]
+    return others
 
 
 class _Reduction:
@@ -210,7 +225,10 @@ class _Reduction:
         kept = [a for a in self._kept if a in operand.axes]
         reduced = [a for a in self._reduced if a in operand.axes]
         result = operand.placed({a: m for m, a in enumerate(self._kept)}) if not reduced else operand
-        if reduced:
+        looped = self._folded(operand, reduced, _FOLDS[kind])
+        if looped is not None:
+            result = looped.placed({a: m for m, a in enumerate(self._kept)})
+        elif reduced:
             place = {a: m for m, a in enumerate([*kept, *reduced])}
             laid = self._columns(operand.placed(place))
             shape = tuple(self._extents[a] for a in kept)
@@ -224,6 +242,9 @@ class _Reduction:
             parts = [self._graph.scalar(empty), self._graph.scalar(IDENTITY[kind]), result]
             return self._graph.elementwise("select", "", parts, extents)
         return result
+
+    def _folded(self, operand: Operand, reduced: Sequence[int], ufunc: str) -> Operand | None:
+        return folded(self._graph, self._elementwise.loops, operand, reduced, ufunc, self._name)
 
     def _columns(self, rows: Operand) -> Operand:
         """Short rows turned into columns: NumPy folds a few long columns ten times as fast as many short rows."""
@@ -291,6 +312,8 @@ class _Reduction:
     def _summed(self, operands: Sequence[Operand], kept: Sequence[int], reduced: Sequence[int]) -> Operand:
         """Σ over `reduced` of the product, an array over `kept` in that order, in the loops' axes."""
         looped = by_offsets(self._graph, self._elementwise.loops, operands, kept, reduced, self._name)
+        if looped is None and len(operands) == 1:
+            looped = self._folded(operands[0], reduced, "add")
         if looped is not None:
             return looped
         place = {a: m for m, a in enumerate([*kept, *reduced])}

@@ -74,7 +74,7 @@ class Value:
     - `fold`: prod, max or min of one operand; the ufunc's name and the number of axes
     - `cell`: an array that several statements, or the steps of a loop, fill; its name and its version
     - `store`: a cell after the second operand has been written to a window of it: the window's detail
-      and shape, then "set", "accumulate" where the operand is added to the window, or "add" where it is
+      and shape, then "set", the ufunc that puts window and operand together, or "scatter" where it is
       added at these places, each as often as it occurs; then the cell's name and version
     """
 
