@@ -1,7 +1,8 @@
 """The opponents beyond dense networks: gradient steps as a careful NumPy programmer writes them.
 
 Softmax regression, layer normalisation and attention of `examples/`, every buffer allocated once,
-`out=` everywhere, transposed views made once, inner products of rows by `vecdot`. Each step returns the mean cost over the batch.
+`out=` everywhere, transposed views made once, inner products of rows by `vecdot`.
+Each step returns the mean cost over the batch.
 """
 
 from __future__ import annotations

@@ -91,7 +91,8 @@ class _Writer:
     def _condition(self, guard: Expr) -> str:
         """`guard >= 0`, every term on the side where it is positive."""
         terms = sp.Add.make_args(sp.expand(guard))
-        left, right = [], []
+        left: list[Expr] = []
+        right: list[Expr] = []
         for term in terms:
             (right if term.could_extract_minus_sign() else left).append(abs(term) if term.is_number else term)
         right = [t if t.is_number else -t for t in right]

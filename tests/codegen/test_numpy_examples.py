@@ -150,9 +150,7 @@ def worst(program: Program, sizes: dict[str, int], arrays: dict[str, np.ndarray]
     errors = []
     for kernel in program.kernels:
         wanted = run_program(program, kernel.entry, sizes, arrays)
-        for (name, want), got in zip(
-            wanted.items(), called(module, kernel.entry, sizes, arrays), strict=True
-        ):
+        for (name, want), got in zip(wanted.items(), called(module, kernel.entry, sizes, arrays), strict=True):
             assert np.shape(got) == want.shape, (kernel.entry, name)
             assert not want.shape or got.dtype == program.dtype, (kernel.entry, name)
             errors.append((float(np.abs(got - want).max() / (np.abs(want).max() + 1e-3)), f"{kernel.entry} {name}"))
@@ -221,7 +219,9 @@ def test_plans_repeat_themselves_and_see_their_parameters(name: str) -> None:
     sizes, arrays = arguments(program, rng, 2)
     parameters = {a.name: arrays[a.name] for a in program.parameters}
     signature = inspect.signature(module.bind).parameters
-    plan = module.bind(sizes["batch"], **parameters, **{n: v for n, v in sizes.items() if n in signature and n != "batch"})
+    plan = module.bind(
+        sizes["batch"], **parameters, **{n: v for n, v in sizes.items() if n in signature and n != "batch"}
+    )
     for _ in range(2):
         data = {a.name: rng.uniform(0.1, 0.7, np.shape(arrays[a.name])) for a in program.data}
         for parameter in parameters.values():

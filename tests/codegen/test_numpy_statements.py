@@ -115,9 +115,8 @@ class Case:
 
 @st.composite
 def reductions(draw):
-    kept = draw(loops(["i", "j"][: draw(st.integers(0, 2))]))
-    kept = tuple(Range(r.symbol, Integer(0), number(r.upper, dict.fromkeys(r.upper.free_symbols, Integer(1))) + sp.Integer(0)) for r in kept)
-    kept = tuple(r if r.upper >= 0 else Range(r.symbol, Integer(0), Integer(1)) for r in kept)
+    lengths = draw(st.lists(st.sampled_from([N, M, Integer(1), Integer(3)]), max_size=2))
+    kept = tuple(Range(index("ij"[m]), Integer(0), n - 1) for m, n in enumerate(lengths))
     reduced = draw(loops(["k", "l"][: draw(st.integers(0, 2))], kept))
     symbols = [r.symbol for r in (*kept, *reduced)]
     guards = []
@@ -283,19 +282,27 @@ def scans(draw):
     start = N if reverse else Integer(0)
     ri, rj = Range(i, Integer(0), width - 1), Range(j, Integer(0), width - 1)
     arguments = [Buffer("x", (N + 1, width), Kind.PARAMETER), Buffer("u", (width, width), Kind.PARAMETER)]
-    base = Map(Access("h", start, i), (ri,), Equation("h", (start, i), (ri,), Access("x", start, i)), Access("x", start, i))
+    base = Map(
+        Access("h", start, i), (ri,), Equation("h", (start, i), (ri,), Access("x", start, i)), Access("x", start, i)
+    )
     guard = draw(st.sampled_from([i - j, j - i + 1, t - j, N - 1 - t, t - 1 - i]))
     guards = (guard,) if draw(st.booleans()) else ()
     read = Access("h", t + before, j) * Access("u", i, j)
     read = draw(st.sampled_from([read, sp.tanh(Access("h", t + before, j) - Access("u", j, i))]))
     temporary = Reduce(Access("s", i), (ri,), Equation("s", (i,), (ri,), read), "sum", (rj,), read, guards)
-    body = sp.tanh(Access("x", t, i) + Access("s", i) / 4) + draw(st.sampled_from([Integer(0), t / N, Access("h", t + before, i)]))
+    body = sp.tanh(Access("x", t, i) + Access("s", i) / 4) + draw(
+        st.sampled_from([Integer(0), t / N, Access("h", t + before, i)])
+    )
     step = Map(Access("h", t, i), (ri,), Equation("h", (t, i), (ri,), body), body)
     inner = [temporary, step]
     if draw(st.booleans()):
         condition = draw(st.sampled_from([t - 2, N - 2 - t]))
         extra = Map(
-            Access("g", t, i), (ri,), Equation("g", (t, i), (ri,), body), Access("s", i) * Access("h", t, i), when=(condition,)
+            Access("g", t, i),
+            (ri,),
+            Equation("g", (t, i), (ri,), body),
+            Access("s", i) * Access("h", t, i),
+            when=(condition,),
         )
         inner.append(extra)
     scan = Scan(span, reverse, tuple(inner))

@@ -10,16 +10,17 @@ from collections import Counter
 from dataclasses import dataclass
 
 import sympy as sp
-from sympy import Dummy, Expr, Integer, Symbol
+from sympy import Expr, Integer, Symbol
 
 from chainrule.codegen.ir import Buffer, Kernel, Kind, Scan, Scatter, Statement
 from chainrule.symbolic.affine import Bounds, bounds_of, nonnegative, with_guards
 from chainrule.symbolic.expressions import Range
 
 from .elementwise import Elementwise
+from .factors import Sum
 from .lifting import lifted
 from .nests import Nest, loop_order, nest
-from .sums import IDENTITY, Sum, reduction
+from .sums import IDENTITY, reduction
 from .values import Graph, Operand, Region, Value, Window
 from .windows import Loops, merged, read
 
@@ -133,7 +134,9 @@ class _Builder:
         if found.conditions:
             self._graph.region = Region(self._graph.block, outer, conditions, backward)
         known = with_guards(bounds_of(outer), conditions)
-        operand = (self._lifted(name, found, outer[0], conditions, known) if outer else None) or self._value(name, found, known)
+        operand = (self._lifted(name, found, outer[0], conditions, known) if outer else None) or self._value(
+            name, found, known
+        )
         if name in self._cells:
             adding = scattered and not _fits(found, self._kernel.buffer(name))
             if adding:  # NumPy's ufunc.at does not broadcast
@@ -241,9 +244,7 @@ def _fits(found: Nest, buffer: Buffer) -> bool:
     bounds = bounds_of(found.left)
     used = [s for i in found.out for s in i.free_symbols if s in symbols]
     alone = all(len(i.free_symbols & symbols) <= 1 for i in found.out)
-    inside = all(
-        nonnegative(e, bounds) for i, d in zip(found.out, buffer.shape, strict=True) for e in (i, d - 1 - i)
-    )
+    inside = all(nonnegative(e, bounds) for i, d in zip(found.out, buffer.shape, strict=True) for e in (i, d - 1 - i))
     return len(used) == len(set(used)) == len(symbols) and alone and inside
 
 

@@ -47,9 +47,7 @@ def plan(value: Value) -> Plan:
         return Plan("vecdot")
     strided = any(overlapping(o.value) for o in value.operands)
     if not strided and all(reduced <= set(a) for a in labels):
-        found = [
-            p for first in (0, 1) for p in (_dot(value, first, reduced) or _stacked(value, first, reduced),) if p
-        ]
+        found = [p for first in (0, 1) for p in (_dot(value, first, reduced) or _stacked(value, first, reduced),) if p]
         found = [p for p in found if _views_stay(value, p)]
         if found:
             return min(found, key=lambda p: sum(layout.permute is not None for layout in (p.left, p.right)))

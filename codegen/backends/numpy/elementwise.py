@@ -285,7 +285,7 @@ class Elementwise:
         if masks and not numbers and constant == 1:
             return reduce(self._both, masks)
         if constant != 1 and len(numbers) == 1 and not masks:
-            scaled = scaled_operand(self._graph, constant, numbers[0], self.loops.extents)
+            scaled = scaled_operand(self._graph, constant, numbers[0])
             if scaled is not None:
                 return scaled
         if constant == -1 and numbers:
@@ -376,4 +376,4 @@ def _whole(condition: Boolean) -> bool:
     """Whether the condition compares whole numbers, made of indices and sizes, alone."""
     if isinstance(condition, (sp.And, sp.Or, sp.Not)):
         return all(_whole(a) for a in condition.args)
-    return isinstance(condition, tuple(_COMPARISONS)) and all(a.is_integer for a in condition.args)
+    return condition.func in _COMPARISONS and all(a.is_integer for a in condition.args)

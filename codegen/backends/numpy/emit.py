@@ -237,31 +237,30 @@ class _Emitter:
         source = value.operands[-1]
         if source.value.number in self._memory.placed and self._memory.placed[source.value.number] is value:
             return []
-        if value.operation == "store" and value.detail[4] == "scatter":
-            return [self._added(value)]
+        how = value.stored.how if value.operation == "store" else "set"
+        if how == "scatter":
+            return [self._scattered(value)]
         slot = self._scope.slot(value)
-        how = value.detail[4] if value.operation == "store" else "set"
-        rank = len(value.detail[3]) if value.operation == "store" else value.rank  # type: ignore[arg-type]
         if source.scalar is not None and source.scalar.is_number:
             return [f"{slot}[...] = {real_text(source.scalar, self._sizes)}"]
-        text = self._operand(source, rank)
+        text = self._operand(source, len(value.stored.shape) if value.operation == "store" else value.rank)
         return [f"np.copyto({slot}, {text})" if how == "set" else f"np.{how}({slot}, {text}, out={slot})"]
 
-    def _added(self, value: Value) -> str:
+    def _scattered(self, value: Value) -> str:
         """Every element of the source added to the element of the cell that its indices lead to."""
-        _, start, steps, shape = value.detail[:4]
-        source, rank = value.operands[-1], len(shape)  # type: ignore[arg-type]
-        labels = self._arrays.labels.get(value.number, ())
-        names = [self._scope.counting(labels[m], shape[m], rank - 1 - m) for m in range(rank)]  # type: ignore[index]
+        stored, rank = value.stored, len(value.stored.shape)
+        labels = self._arrays.labels[value.number]
+        names = [
+            self._scope.counting(n, e, rank - 1 - m) for m, (n, e) in enumerate(zip(labels, stored.shape, strict=True))
+        ]
         places = []
-        for a, length in enumerate(value.shape):
-            along = [step[a] for step in steps]  # type: ignore[attr-defined]
-            high = sp.expand(start[a] + sp.Add(*(k * (e - 1) for k, e in zip(along, shape, strict=True))))  # type: ignore[index, arg-type]
-            inside = nonnegative(length - 1 - high, {}) and all(nonnegative(k, {}) for k in along)
-            inside = inside and nonnegative(start[a], {})  # type: ignore[index]
-            places.append(places_text(start[a], along, self._sizes, names, None if inside else length))  # type: ignore[index]
+        for a, (start, length) in enumerate(zip(stored.place.start, value.shape, strict=True)):
+            steps = [step[a] for step in stored.place.steps]
+            last = sp.expand(start + sp.Add(*(k * (e - 1) for k, e in zip(steps, stored.shape, strict=True))))
+            inside = all(nonnegative(e, {}) for e in (start, length - 1 - last, *steps))
+            places.append(places_text(start, steps, self._sizes, names, None if inside else length))
         where = self._scope.prepared(f"({', '.join(places)},)", "places")
-        return f"np.add.at({self._scope.name(value)}, {where}, {self._operand(source, rank)})"
+        return f"np.add.at({self._scope.name(value)}, {where}, {self._operand(value.operands[-1], rank)})"
 
     def _same_array(self, one: Value, two: Value) -> bool:
         if two.operation == "view" or is_host(two):

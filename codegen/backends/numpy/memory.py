@@ -147,10 +147,10 @@ def _placed(kernel: Arrays, steps: list[Value]) -> dict[int, Value]:
     stores = [(m, v.cell) for m, v in enumerate(steps) if v.operation == "store"]
     found: dict[int, Value] = {}
     for time, value in enumerate(steps):
-        if value.operation not in ("store", "pad") or (value.operation == "store" and value.detail[4] != "set"):
+        if value.operation not in ("store", "pad") or (value.operation == "store" and value.stored.how != "set"):
             continue
         source = value.operands[-1]
-        shape = value.detail[3] if value.operation == "store" else source.value.shape
+        shape = value.stored.shape if value.operation == "store" else source.value.shape
         fits = source.axes == tuple(range(source.value.rank)) and source.value.shape == shape
         free = source.value.number in times and source.value.number not in results and source.value.number not in found
         start = times.get(source.value.number, time)

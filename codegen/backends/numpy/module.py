@@ -81,7 +81,9 @@ def _tables(program: Program, face: Calling) -> dict[str, object]:
     tuples.append(f"_TUPLES = {_dictionary({e: TUPLES[e] for e in fields})}")
     return {
         "table": _dictionary({e: f"_{e}_kernel" for e in entries}),
-        "data": _dictionary({e: quoted(face.reads(k, Kind.DATA, Kind.COTANGENT, Kind.TANGENT)) for e, k in entries.items()}),
+        "data": _dictionary(
+            {e: quoted(face.reads(k, Kind.DATA, Kind.COTANGENT, Kind.TANGENT)) for e, k in entries.items()}
+        ),
         "parameters": _dictionary({e: quoted(face.reads(k, Kind.PARAMETER)) for e, k in entries.items()}),
         "results": [
             f'"{e}": {_dictionary({n: face.shape(b.shape) for n, b in found.items()})},' for e, found in results.items()

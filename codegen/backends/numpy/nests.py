@@ -82,7 +82,10 @@ def nest(statement: Statement, outer: Sequence[Range] = ()) -> Nest:
 
 
 def _plain(statement: Statement) -> Nest:
-    kind, reduced, guards = "map", (), ()
+    kind = "map"
+    reduced: tuple[Range, ...] = ()
+    guards: tuple[Expr, ...] = ()
+    factors: tuple[Expr, ...]
     if isinstance(statement, Contract):
         kind, reduced, factors = "sum", statement.reduced, (statement.left, statement.right)
     elif isinstance(statement, Reduce):
@@ -218,7 +221,9 @@ def _tightened(start: Nest, known: Bounds) -> Nest:
             free[r.symbol] = Range(r.symbol, _most(r.lower, limit, known), r.upper)
         else:
             free[r.symbol] = Range(r.symbol, r.lower, -_most(-r.upper, -limit, known))
-    left, kept, reduced = (tuple(free.get(r.symbol, r) for r in loops) for loops in (start.left, start.kept, start.reduced))
+    left, kept, reduced = (
+        tuple(free.get(r.symbol, r) for r in loops) for loops in (start.left, start.kept, start.reduced)
+    )
     return _from_zero(replace(start, left=left, kept=kept, reduced=reduced, guards=tuple(guards)))
 
 
@@ -280,7 +285,7 @@ def _unit(current: Nest, r: Range, guard: Expr, other: Expr, width: Expr) -> Nes
 
 def _strided(current: Nest, r: Range, guard: Expr, width: Expr, known: Bounds) -> Nest | None:
     """i + c = a·m + q and p = m - d, where guard = i - a·p + c."""
-    stride = -coefficient(guard, r.symbol)
+    stride = -sp.expand(guard).coeff(r.symbol, 1)
     rest = sp.expand(guard + stride * r.symbol)
     merged = {m.symbol for m in current.merges} | {s for m in current.merges for s in (m.outer, m.inner)}
     taken = [s for s in current.kept if s.symbol in rest.free_symbols]

@@ -42,7 +42,7 @@ class _Axes:
 def by_offsets(
     graph: Graph, loops: Loops, operands: Sequence[Operand], kept: Sequence[int], reduced: Sequence[int], name: str
 ) -> Operand | None:
-    """Σ over `reduced` of the product, an array over `kept`; None where no operand has overlapping windows to loop over."""
+    """Σ over `reduced` of the product, an array over `kept`; None without windows that can be looped over."""
     first = next((m for m, o in enumerate(operands) if (w := window(o.value)) is not None and w.overlapping), None)
     if graph.region is not None or len(operands) != 2 or first is None:
         return None
@@ -78,7 +78,9 @@ def by_offsets(
     return Operand(_left(graph, cell), tuple(kept))
 
 
-def folded(graph: Graph, loops: Loops, operand: Operand, reduced: Sequence[int], ufunc: str, name: str) -> Operand | None:
+def folded(
+    graph: Graph, loops: Loops, operand: Operand, reduced: Sequence[int], ufunc: str, name: str
+) -> Operand | None:
     """The fold of a window's small axes: slices of the array taken together, one for each place in the window.
 
     NumPy reduces an axis of two or three elements thirty times as slowly. None for any other operand.
@@ -161,7 +163,7 @@ def _reordered(graph: Graph, loops: Loops, b: Operand, axes: _Axes) -> Operand:
     """The other operand as a stack of matrices, one for each offset: copied once, before the loop."""
     order = [m for m in (*axes.offsets, *axes.rows, *axes.summed) if m in b.axes]
     turned = [m for m in (*axes.offsets, *axes.summed, *axes.rows) if m in b.axes]
-    if b.axes in (tuple(order), tuple(turned)) and b.value.operation != "view" or window(b.value) is not None:
+    if (b.axes in (tuple(order), tuple(turned)) and b.value.operation != "view") or window(b.value) is not None:
         return b
     return Operand(_copied(graph, loops, b, order, "reordered"), tuple(order))
 

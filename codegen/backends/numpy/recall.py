@@ -41,7 +41,9 @@ def masked_exponential(graph: Graph, excluded: Operand, operand: Operand, extent
     if masked is None:
         return None
     quotient = _softmax(graph, masked, b, extents)
-    return quotient or graph.elementwise("ufunc", "exp", [graph.elementwise("ufunc", "subtract", [masked, b], extents)], extents)
+    return quotient or graph.elementwise(
+        "ufunc", "exp", [graph.elementwise("ufunc", "subtract", [masked, b], extents)], extents
+    )
 
 
 def _softmax(graph: Graph, a: Operand, b: Operand, extents: tuple[Expr, ...]) -> Operand | None:
@@ -59,7 +61,9 @@ def _both_ways(pair: list[Operand] | None) -> list[tuple[Operand, Operand]]:
     return [] if pair is None else [(pair[0], pair[1]), (pair[1], pair[0])]
 
 
-def regrouped(graph: Graph, factors: Sequence[Operand], reduced: Sequence[int], first_free: int) -> list[Operand] | None:
+def regrouped(
+    graph: Graph, factors: Sequence[Operand], reduced: Sequence[int], first_free: int
+) -> list[Operand] | None:
     """Σ over `reduced` of (Σ_e a·b)·c as Σ_e a·(Σ b·c), where that inner sum is known: the factors a and Σ b·c.
 
     The axes e are numbered from `first_free` on.
@@ -68,7 +72,7 @@ def regrouped(graph: Graph, factors: Sequence[Operand], reduced: Sequence[int], 
         value = product.value
         if value.operation != "sum" or len(value.operands) != 2:
             continue
-        places = {m: axis for m, axis in enumerate(product.axes)}
+        places = dict(enumerate(product.axes))
         inner = sorted({x for o in value.operands for x in o.axes if x >= value.rank})
         places.update({x: first_free + m for m, x in enumerate(inner)})
         for a, b in _both_ways([o.placed(places) for o in value.operands]):
@@ -96,7 +100,7 @@ def known_sum(graph: Graph, b: Operand, c: Operand, gone: Sequence[int]) -> Oper
     return None
 
 
-def scaled_operand(graph: Graph, constant: Expr, operand: Operand, extents: tuple[Expr, ...]) -> Operand | None:
+def scaled_operand(graph: Graph, constant: Expr, operand: Operand) -> Operand | None:
     """constant · a contraction as the contraction of a scaled operand: one that is known, or that grows slower."""
     value = operand.value
     if value.operation != "sum" or len(value.operands) != 2 or not value.rank:

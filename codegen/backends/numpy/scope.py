@@ -73,7 +73,7 @@ class Scope:
             wanted = symbol.name if symbol.name not in set(self.sizes.values()) - indices else symbol.name.lower()
             again = wanted in indices and wanted not in enclosing
             self.sizes[symbol] = wanted if again else self._names.claim(wanted)
-        return self.sizes[symbol]
+        return str(self.sizes[symbol])
 
     def taken(self) -> list[tuple[str, bool]]:
         """Lines that the next line of the step needs before it, and whether they depend on a loop's index."""
@@ -100,8 +100,8 @@ class Scope:
         """The part of an array that a store or a pad writes."""
         base = self.name(target)
         if target.operation == "store":
-            _, start, steps, shape = target.detail[:4]
-            return self._windowed(base, target.shape, Window(start, steps), shape, "")  # type: ignore[arg-type]
+            stored = target.stored
+            return self._windowed(base, target.shape, stored.place, stored.shape, "")
         before = target.detail[0]
         inner = target.operands[0].value.shape
         rank = len(inner)
@@ -160,14 +160,12 @@ class Scope:
         base = self.view(source, Layout())
         seen = window(value)
         if seen is None:
-            groups = value.detail[1]
+            groups = value.detail[0]
             assert isinstance(groups, tuple)
             return self._kept(f"{base}{merged_text(source.shape, groups, self.sizes)}", base, "_merged")
         return self._windowed(base, source.shape, seen, value.shape, "")
 
-    def _windowed(
-        self, base: str, shape: tuple[Expr, ...], seen: Window, extents: tuple[Expr, ...], word: str
-    ) -> str:
+    def _windowed(self, base: str, shape: tuple[Expr, ...], seen: Window, extents: tuple[Expr, ...], word: str) -> str:
         """A window of an array: a slice where that says it, else by counting elements."""
         symbols = {s for e in seen.start for s in e.free_symbols if isinstance(s, sp.Dummy)}
         for symbol in symbols:

@@ -115,7 +115,9 @@ def places_text(start: Expr, steps: Sequence[Expr], names: Names, indices: Seque
     for step, name in zip(steps, indices, strict=True):
         if step != 0:
             factor = whole_text(step, names)
-            terms.append(name if step == 1 else f"{factor if step.is_Integer or step.is_Symbol else f'({factor})'} * {name}")
+            terms.append(
+                name if step == 1 else f"{factor if step.is_Integer or step.is_Symbol else f'({factor})'} * {name}"
+            )
     text = " + ".join(terms)
     return text if length is None else f"np.clip({text}, 0, {whole_text(length - 1, names)})"
 

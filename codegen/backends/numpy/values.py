@@ -18,7 +18,7 @@ from sympy import Basic, Expr, Integer
 
 from chainrule.symbolic.expressions import Range
 
-__all__ = ["Graph", "Operand", "Region", "Value", "Window"]
+__all__ = ["Graph", "Operand", "Region", "Store", "Value", "Window"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Window:
-    """The detail of a view: element `start[a]` of each axis a of the array, and `steps[m][a]` further for each axis m."""
+    """A view's elements: `start[a]` along each axis a of the array, `steps[m][a]` further along the view's axis m."""
 
     start: tuple[Expr, ...]
     steps: tuple[tuple[Expr, ...], ...]
@@ -46,9 +46,20 @@ class Window:
         """Whether two axes of the view run along one axis of the array."""
         return any(sum(s[a] != 0 for s in self.steps) > 1 for a in range(len(self.start)))
 
-    @property
-    def detail(self) -> tuple[object, ...]:
-        return "window", self.start, self.steps
+
+@dataclass(frozen=True)
+class Store:
+    """The detail of a store: the window of a cell that is written, its shape, how it is written, and which store it is.
+
+    `how` is "set", the ufunc that puts window and operand together, or "scatter" where the operand is
+    added at these places, each as often as it occurs.
+    """
+
+    place: Window
+    shape: tuple[Expr, ...]
+    how: str
+    cell: str
+    version: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,16 +77,13 @@ class Value:
     - `select`: where(condition, then, otherwise)
     - `copy`: the operand, laid out in full; "number" where truth values become 0 and 1, "turned" where
       its axes change places, "result" where it is written to a result's own memory at each call
-    - `view`: elements of the operand without a copy. "window": for each axis of the operand, the number
-      of the element at the origin, and how many elements further each axis of the view leads.
-      "merged": groups of two axes each read as one, of a stride, a start and a length
+    - `view`: elements of the operand without a copy: a Window, or groups of two axes each read as one,
+      of a stride, a start and a length
     - `pad`: the operand with zeros around it; how many before and after, for each axis
     - `sum`: Σ of the product of one or two operands; the number of axes that are summed, the last ones
     - `fold`: prod, max or min of one operand; the ufunc's name and the number of axes
     - `cell`: an array that several statements, or the steps of a loop, fill; its name and its version
-    - `store`: a cell after the second operand has been written to a window of it: the window's detail
-      and shape, then "set", the ufunc that puts window and operand together, or "scatter" where it is
-      added at these places, each as often as it occurs; then the cell's name and version
+    - `store`: a cell after the second operand has been written to a window of it; a Store
     """
 
     number: int
@@ -93,7 +101,14 @@ class Value:
     @property
     def cell(self) -> str:
         """The buffer that a cell, or a store to it, is."""
-        return str(self.detail[0] if self.operation == "cell" else self.detail[5])
+        return self.stored.cell if self.operation == "store" else str(self.detail[0])
+
+    @property
+    def stored(self) -> Store:
+        """The detail of a store."""
+        (detail,) = self.detail
+        assert isinstance(detail, Store)
+        return detail
 
     @property
     def whole(self) -> Operand:
@@ -189,17 +204,15 @@ class Graph:
         operands = () if before is None else (before.whole,)
         return self.value("cell", operands, shape, (name, len(self.values)), always=True)
 
-    def store(
-        self, cell: Value, source: Operand, place: Window, shape: tuple[Expr, ...], how: str
-    ) -> Value:
+    def store(self, cell: Value, source: Operand, place: Window, shape: tuple[Expr, ...], how: str) -> Value:
         """The cell after the source has been written to (or added to) a window of that shape."""
-        detail = (*place.detail, shape, how, cell.cell, len(self.values))
-        stored = self.value("store", (cell.whole, source), cell.shape, detail)
+        detail = Store(place, shape, how, cell.cell, len(self.values))
+        stored = self.value("store", (cell.whole, source), cell.shape, (detail,))
         self.stores.append(stored)
         return stored
 
     def _enclosed(self, operands: tuple[Operand, ...], detail: object) -> bool:
-        """Whether a value belongs to the region at work: it depends on the loop, or there is no loop but a condition."""
+        """Whether a value belongs to the region at work: it depends on a loop, or a condition alone encloses it."""
         if self.region is None:
             return False
         if not self.region.loops:
@@ -245,9 +258,7 @@ class Graph:
         made = self.value(operation, inner, tuple(extents[a] for a in axes), detail, boolean=boolean)
         return Operand(made, axes)
 
-    def find(
-        self, operation: str, name: str, operands: Iterable[Operand], extents: tuple[Expr, ...]
-    ) -> Operand | None:
+    def find(self, operation: str, name: str, operands: Iterable[Operand], extents: tuple[Expr, ...]) -> Operand | None:
         """The same where it has been computed already, else None."""
         inner, axes = _laid(tuple(operands))
         shape, detail = tuple(extents[a] for a in axes), (name,) if name else ()
@@ -282,6 +293,10 @@ def _expressions(detail: object) -> Iterator[Basic]:
     """Every SymPy expression in nested tuples."""
     if isinstance(detail, Basic):
         yield detail
+    elif isinstance(detail, Store):
+        yield from detail.place.start
+    elif isinstance(detail, Window):
+        yield from detail.start
     elif isinstance(detail, tuple):
         for part in detail:
             yield from _expressions(part)

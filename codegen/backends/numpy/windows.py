@@ -51,10 +51,8 @@ class Loops:
 
 def window(value: Value) -> Window | None:
     """What a window views; None for any other value."""
-    if value.operation != "view" or value.detail[0] != "window":
-        return None
-    _, start, steps = value.detail
-    return Window(start, steps)  # type: ignore[arg-type]
+    found = value.detail[0] if value.operation == "view" else None
+    return found if isinstance(found, Window) else None
 
 
 def forms(operand: Operand, symbols: Sequence[Symbol]) -> tuple[Expr, ...]:
@@ -63,7 +61,9 @@ def forms(operand: Operand, symbols: Sequence[Symbol]) -> tuple[Expr, ...]:
     if seen is None:
         return tuple(symbols[a] for a in operand.axes)
     return tuple(
-        sp.expand(start + sp.Add(*(step[a] * symbols[axis] for step, axis in zip(seen.steps, operand.axes, strict=True))))
+        sp.expand(
+            start + sp.Add(*(step[a] * symbols[axis] for step, axis in zip(seen.steps, operand.axes, strict=True)))
+        )
         for a, start in enumerate(seen.start)
     )
 
@@ -91,7 +91,9 @@ def _viewed(graph: Graph, base: Value, subscripts: Sequence[Expr], loops: Loops)
     before, after = [], []
     for subscript, extent in zip(subscripts, base.shape, strict=True):
         low, high = _extremes(subscript, loops)
-        varying = any(s in loops.symbols for s in subscript.free_symbols) or not subscript.free_symbols & set(loops.known)
+        varying = any(s in loops.symbols for s in subscript.free_symbols) or not subscript.free_symbols & set(
+            loops.known
+        )
         before.append(_positive(-low, loops) if varying else Integer(0))
         after.append(_positive(high - extent + 1, loops) if varying else Integer(0))
     if any(b != 0 for b in (*before, *after)):
@@ -120,7 +122,7 @@ def view_of(
     identity = all(tuple(Integer(a == m) for a in range(base.rank)) == s for m, s in enumerate(steps))
     if identity and shape == base.shape and not any(start):
         return Operand(base, axes)
-    value = graph.value("view", (base.whole,), shape, Window(start, tuple(steps)).detail)  # type: ignore[arg-type]
+    value = graph.value("view", (base.whole,), shape, (Window(start, tuple(steps)),))
     return Operand(value, axes)
 
 
@@ -219,7 +221,7 @@ def _through(
 
 
 def merged(graph: Graph, value: Value, groups: Iterable[tuple[int, Expr, Expr, Expr]]) -> Value:
-    """Axes m and m + 1 read as one, for each group (m, stride, start, extent); the value has to be an array of its own."""
+    """Axes m and m + 1 of an array read as one, for each group (m, stride, start, extent)."""
     pairs: Mapping[int, tuple[Expr, Expr, Expr]] = {m: rest for m, *rest in groups}  # type: ignore[misc]
     shape: list[Expr] = []
     skip = False
@@ -229,5 +231,5 @@ def merged(graph: Graph, value: Value, groups: Iterable[tuple[int, Expr, Expr, E
             continue
         skip = m in pairs
         shape.append(pairs[m][2] if skip else extent)
-    detail = ("merged", tuple((m, *rest) for m, rest in sorted(pairs.items())))
-    return graph.value("view", (value.whole,), tuple(shape), detail)
+    detail = tuple((m, *rest) for m, rest in sorted(pairs.items()))
+    return graph.value("view", (value.whole,), tuple(shape), (detail,))
