@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import inspect
 import itertools
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import sympy as sp
 from kernel_interpreter import run_program
-from kernel_modules import numpy_module
+from kernel_modules import numpy_module, numpy_text
 from systems import EXAMPLES, example
 
 from chainrule.codegen.entries import PRODUCTS
@@ -232,3 +233,32 @@ def test_plans_repeat_themselves_and_see_their_parameters(name: str) -> None:
             assert cost == want[0], f"seed {seed}"
             for found, expected in zip(plan.gradients, want[1:], strict=True):
                 np.testing.assert_array_equal(found, expected, err_msg=f"seed {seed}")
+
+
+def test_windows_are_not_copied_out() -> None:
+    """A convolution's workspace grows with its arrays, not with the elements of its windows."""
+    text = """
+        data x[C, P + K - 1, P + K - 1], t[O, P, P]
+        parameter w[O, C, K, K]
+        y[o, p, q] = sum[c, u, v](w[o, c, u, v] * x[c, p + u, q + v])
+        cost = sum[o, p, q]((y[o, p, q] - t[o, p, q])**2)
+    """
+    program = lower(parse(text), name="model", dtype="float64", wrt=["x", "w"])
+    module = numpy_module(program)
+    batch, channels, size = 4, 3, 20
+    for width in (3, 9):
+        w = np.ones((channels, channels, width, width))
+        plan = module.bind(batch, w=w, P=size)
+        plan(np.ones((batch, channels, size + width - 1, size + width - 1)), np.ones((batch, channels, size, size)))
+        arrays = batch * channels * (size + 2 * width) ** 2 + w.size
+        assert plan.workspace_bytes <= 12 * 8 * arrays, width
+
+
+def test_loops_run_over_time_and_offsets_alone() -> None:
+    """Python loops: a recurrence's own, and the places in a window that a matrix product or slice belongs to."""
+    loops = {"rnn": {"t"}, "gru": {"t"}, "conv2d": {"u", "v"}, "average_pooling": {"u", "v"}, "max_pooling": {"u"}}
+    for name in EXAMPLES:
+        tree = ast.parse(numpy_text(program_of(name, "float64")))
+        kernels = [f for f in tree.body if isinstance(f, ast.FunctionDef) and f.name.endswith("_kernel")]
+        found = {n.target.id for f in kernels for n in ast.walk(f) if isinstance(n, ast.For)}
+        assert found == loops.get(name, set()), name
