@@ -259,7 +259,7 @@ def _length(axis, sizes):
     if axis in sizes:
         return sizes[axis]
     if axis in _LENGTHS:
-        names, formula = _LENGTHS[axis]
+        names, formula, _ = _LENGTHS[axis]
         return formula(*[sizes[name] for name in names]) if all(name in sizes for name in names) else None
     return axis if isinstance(axis, int) else None
 
@@ -291,9 +291,9 @@ def _solve(shapes, given, source="the call"):
         if not isinstance(axis, int) and axis not in _LENGTHS and axis not in sizes:
             sizes[axis], origin[axis] = length, name
     for name, axis, length in axes * len(SIZES) if _LENGTHS else ():
-        names, formula = _LENGTHS.get(axis, ((), None))
+        names, formula, linear = _LENGTHS.get(axis, ((), None, ()))
         unknown = [size for size in names if size not in sizes]
-        if len(unknown) == 1:
+        if len(unknown) == 1 and unknown[0] in linear:
             low, high = (formula(*(sizes.get(size, trial) for size in names)) for trial in (0, 1))
             if high != low and (length - low) % (high - low) == 0 and (length - low) // (high - low) > 0:
                 sizes[unknown[0]], origin[unknown[0]] = (length - low) // (high - low), name

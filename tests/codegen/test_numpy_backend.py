@@ -159,7 +159,7 @@ def contraction(left: str, right: str, out: str, names: str = "u v r") -> Progra
         ("sik,jk->sij", ".dot("), ("sij,sik->jk", ".dot("), ("si,i->s", ".dot("), ("s,si->i", ".dot("),
         ("sij,ij->s", ".dot("), ("sij,jk->ski", "einsum"), ("sijk,kjl->sil", "einsum"), ("sijk,jkl->sil", ".dot("),
         ("sij,sjk->sik", "np.matmul"), ("sij,skj->sik", "np.matmul"), ("sij,sj->si", "np.matmul"),
-        ("sj,sij->si", "np.matmul"), ("si,si->s", ".dot("), ("si,j->sij", "np.multiply"),
+        ("sj,sij->si", "np.matmul"), ("si,si->s", "np.vecdot("), ("si,j->sij", "np.multiply"),
         ("si,si->si", "np.multiply"), ("sij,ij->", "einsum"), ("is,sj->ij", ".dot("),
     ],
 )  # fmt: skip

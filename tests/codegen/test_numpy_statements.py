@@ -115,12 +115,8 @@ class Case:
 
 @st.composite
 def reductions(draw):
-    kept = draw(loops(["i", "j"][: draw(st.integers(0, 2))]))
-    kept = tuple(
-        Range(r.symbol, Integer(0), number(r.upper, dict.fromkeys(r.upper.free_symbols, Integer(1))) + sp.Integer(0))
-        for r in kept
-    )
-    kept = tuple(r if r.upper >= 0 else Range(r.symbol, Integer(0), Integer(1)) for r in kept)
+    lengths = draw(st.lists(st.sampled_from([N, M, Integer(1), Integer(3)]), max_size=2))
+    kept = tuple(Range(index("ij"[m]), Integer(0), n - 1) for m, n in enumerate(lengths))
     reduced = draw(loops(["k", "l"][: draw(st.integers(0, 2))], kept))
     symbols = [r.symbol for r in (*kept, *reduced)]
     guards = []

@@ -10,17 +10,19 @@ from collections import Counter
 from dataclasses import dataclass
 
 import sympy as sp
-from sympy import Dummy, Expr, Integer, Symbol
+from sympy import Expr, Integer, Symbol
 
 from chainrule.codegen.ir import Buffer, Kernel, Kind, Scan, Scatter, Statement
 from chainrule.symbolic.affine import Bounds, bounds_of, nonnegative, with_guards
-from chainrule.symbolic.expressions import Access, Range, accesses
+from chainrule.symbolic.expressions import Range
 
 from .elementwise import Elementwise
-from .nests import Nest, nest
-from .sums import IDENTITY, Sum, reduction
-from .values import Graph, Operand, Region, Value
-from .windows import Loops, Window, merged
+from .factors import Sum
+from .lifting import lifted
+from .nests import Nest, loop_order, nest
+from .sums import IDENTITY, reduction
+from .values import Graph, Operand, Region, Value, Window
+from .windows import Loops, merged, read
 
 __all__ = ["Arrays", "arrays"]
 
@@ -31,9 +33,9 @@ class Arrays:
 
     `steps` are the values computed at every call, in order, each with the number of the statement it
     was made for; `prepared` those that sizes alone decide. `results` maps each output buffer to its
-    value, `names` the values that a buffer's name stands for. `cells` are the buffers filled piece by
-    piece, and whether what no statement fills is to be 0; `tops` says which of the kernel's statements
-    each statement is (part of), `labels` what the axes of a value over indices are called.
+    value, `names` the values that a buffer's name stands for. `cells` are the arrays filled piece by
+    piece, their shapes, and whether what nothing fills is to be 0; `labels` what the axes of a value over indices
+    are called.
     """
 
     kernel: Kernel
@@ -42,8 +44,7 @@ class Arrays:
     steps: tuple[tuple[int, Value], ...]
     results: dict[str, Value]
     names: dict[int, str]
-    cells: dict[str, bool]
-    tops: tuple[int, ...]
+    cells: dict[str, tuple[tuple[Expr, ...], bool]]
     labels: dict[int, tuple[str, ...]]
 
 
@@ -56,37 +57,40 @@ class _Builder:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._graph = Graph()
-        self._nests = [[nest(s, o) for s in group] for group, o in _groups(kernel)]
+        self._nests = [[nest(s, outer) for s in statements] for statements, outer, _ in _groups(kernel)]
         self._reads = Counter(a.name for s in kernel.flat for a in s.reads())
         self._buffers = {b.name: self._graph.given(b.name, b.shape).whole for b in kernel.arguments}
         self._results: dict[str, Value] = {}
         self._names: dict[int, str] = {}
         self._shared: set[int] = set()
-        self._tops: list[int] = []
-        self._stores: list[Value] = []
+        self._section = 0
         self._cells = _cells(kernel, self._nests)
-        self._versions = Counter[str]()
+        self._changing: set[str] = set()  # the buffers that the loop at work writes
 
     def run(self) -> Arrays:
-        for name in self._cells:
-            self._buffers[name] = self._cell(name).whole
-        for top, (statements, outer) in enumerate(_groups(self._kernel)):
+        outputs = [b for b in self._kernel.buffers if b.kind is Kind.OUTPUT]
+        self._graph.reserved = {b.name: b.shape for b in outputs}
+        for name, zeroed in self._cells.items():
+            self._buffers[name] = self._graph.new_cell(name, self._kernel.buffer(name).shape, zeroed=zeroed).whole
+        for (statements, outer, backward), nests in zip(_groups(self._kernel), self._nests, strict=True):
             written = [n for n in dict.fromkeys(s.out.name for s in statements) if n in self._cells] if outer else []
-            enclosing = Region(top, outer[0].symbol) if outer else None
+            self._graph.block += 1
+            enclosing = Region(self._graph.block, outer, backward=backward) if outer else None
             self._graph.region = enclosing
+            self._changing = {s.out.name for s in statements} if outer else set()
             for name in written:
-                self._buffers[name] = self._cell(name).whole
-            for statement, found in zip(statements, self._nests[top], strict=True):
-                self._tops.append(top)
-                self._statement(statement, found, outer)
+                self._renewed(name)
+            for statement, found in zip(statements, nests, strict=True):
+                self._statement(statement, found, outer, backward)
+                self._section += 1
                 self._graph.region = enclosing
             self._graph.region = None
             for name in written:
-                self._buffers[name] = self._cell(name).whole
+                self._renewed(name)
         for name in self._cells:
             if self._kernel.buffer(name).kind is Kind.OUTPUT:
                 self._results[name] = self._buffers[name].value
-        wanted = _needed([*self._results.values(), *self._stores])
+        wanted = _needed([*self._results.values(), *self._graph.stores])
         return Arrays(
             self._kernel,
             self._kernel.flat,
@@ -94,35 +98,32 @@ class _Builder:
             tuple(self._ordered(wanted)),
             self._results,
             self._names,
-            self._cells,
-            tuple(self._tops),
+            self._graph.cells,
             self._graph.labels,
         )
 
     def _ordered(self, wanted: set[int]) -> list[tuple[int, Value]]:
         """The steps; what a loop does not change comes before it."""
+        graph = self._graph
 
-        def key(step: tuple[int, Value]) -> tuple[int, bool, int]:
-            section, value = step
-            looped = value.region is not None and value.region.symbol is not None
-            return self._tops[section], looped, value.number
+        def key(value: Value) -> tuple[int, bool, int]:
+            return graph.blocks[value.number], value.region is not None and bool(value.region.loops), value.number
 
-        values = (v for v in self._graph.values if v.number in wanted and _computed(v))
-        return sorted(((self._graph.sections[v.number], v) for v in values), key=key)
+        values = sorted((v for v in graph.values if v.number in wanted and _computed(v)), key=key)
+        return [(graph.sections[v.number], v) for v in values]
 
     # --- statements
 
-    def _cell(self, name: str) -> Value:
-        self._versions[name] += 1
-        before = self._buffers.get(name)
-        shape = self._kernel.buffer(name).shape
-        return self._graph.cell(name, shape, self._versions[name], before.value if before is not None else None)
+    def _renewed(self, name: str) -> None:
+        """The cell of that name, as it stands where a loop begins or has ended."""
+        before = self._buffers[name].value
+        self._buffers[name] = self._graph.cell(name, before.shape, before).whole
 
-    def _statement(self, statement: Statement, found: Nest, outer: tuple[Range, ...]) -> None:
-        top, symbol, name = self._tops[-1], outer[0].symbol if outer else None, statement.out.name
-        self._graph.section = len(self._tops) - 1
+    def _statement(self, statement: Statement, found: Nest, outer: tuple[Range, ...], backward: bool) -> None:
+        name = statement.out.name
+        self._graph.section = self._section
         if statement.when:
-            self._graph.region = Region(top, symbol, statement.when)
+            self._graph.region = Region(self._graph.block, outer, statement.when, backward)
         scattered = isinstance(statement, Scatter)
         if found.conditions or scattered:
             place = _everything(self._kernel.buffer(name)) if scattered else _written(found)
@@ -131,21 +132,39 @@ class _Builder:
             return
         conditions = (*statement.when, *found.conditions)
         if found.conditions:
-            self._graph.region = Region(top, symbol, conditions)
-        operand = self._value(found, with_guards(bounds_of(outer), conditions))
+            self._graph.region = Region(self._graph.block, outer, conditions, backward)
+        known = with_guards(bounds_of(outer), conditions)
+        operand = (self._lifted(name, found, outer[0], conditions, known) if outer else None) or self._value(
+            name, found, known
+        )
         if name in self._cells:
             adding = scattered and not _fits(found, self._kernel.buffer(name))
             if adding:  # NumPy's ufunc.at does not broadcast
                 operand = self._graph.full(operand, tuple(_extent(r) for r in found.left)).whole
-            self._store(name, operand, _written(found), adding)
+            self._store(name, operand, _written(found), "scatter" if adding else "set")
             if scattered:
-                self._graph.labels[self._stores[-1].number] = tuple(r.symbol.name for r in found.left)
+                self._graph.labels[self._buffers[name].value.number] = tuple(r.symbol.name for r in found.left)
         else:
             self._finish(operand, self._kernel.buffer(name))
 
-    def _value(self, found: Nest, known: Bounds) -> Operand:
+    def _lifted(
+        self, name: str, found: Nest, outer: Range, conditions: tuple[Expr, ...], known: Bounds
+    ) -> Operand | None:
+        """The step at work of a sum that is computed for all steps before the loop."""
+        whole = lifted(found, outer, conditions, self._changing)
+        if whole is None:
+            return None
+        here, self._graph.region = self._graph.region, None
+        value = self._graph.full(self._value(name, whole.nest, {}), tuple(_extent(r) for r in whole.nest.kept))
+        self._graph.region = here
+        self._names.setdefault(value.number, name)
+        loops = Loops(tuple(_extent(r) for r in found.kept), tuple(r.symbol.name for r in found.kept), known)
+        places = {r.symbol: s for r, s in zip(found.kept, loops.symbols, strict=True)}
+        return read(self._graph, value.whole, [s.xreplace(places) for s in whole.subscripts], loops)
+
+    def _value(self, name: str, found: Nest, known: Bounds) -> Operand:
         """The right side over the loops of the left side."""
-        order = _loop_order(found)
+        order = loop_order(found)
         symbols = {r.symbol: Symbol(f"_{m}", integer=True) for m, r in enumerate(order)}
         extents = tuple(_extent(r) for r in order)
         loops = Loops(extents, tuple(r.symbol.name for r in order), known)
@@ -158,7 +177,7 @@ class _Builder:
         else:
             guards = tuple(g.xreplace(symbols) for g in found.guards)
             reduced = tuple(order.index(r) for r in found.reduced)
-            wanted = Sum(found.kind, factors, guards, kept, reduced)
+            wanted = Sum(found.kind, factors, guards, kept, reduced, name)
             operand = reduction(self._graph, elementwise, wanted, frozenset(self._shared))
         return self._merged(found, operand)
 
@@ -167,7 +186,7 @@ class _Builder:
             return operand
         places = {r.symbol: m for m, r in enumerate(found.kept)}
         value = self._graph.full(operand, tuple(_extent(r) for r in found.kept))
-        if not _computed(value):
+        if not _computed(value) and value.operation != "cell":
             value = self._graph.value("copy", (value.whole,), value.shape)
         groups = [(places[m.outer], m.stride, m.start, m.extent) for m in found.merges]
         return merged(self._graph, value, groups).whole
@@ -188,24 +207,21 @@ class _Builder:
     def _own(self, operand: Operand, buffer: Buffer) -> Value:
         """The operand as a value that can be written to the output's own memory."""
         value = self._graph.full(operand, buffer.shape)
+        if value.operation == "cell" and value.cell == buffer.name:
+            return value
         if value.static or not _computed(value) or value in self._results.values():
             return self._graph.value("copy", (value.whole,), buffer.shape, ("result", buffer.name))
         return value
 
-    def _store(self, name: str, operand: Operand, place: tuple[Window, tuple[Expr, ...]], adding: bool = False) -> None:
-        seen, shape = place
-        detail = (*seen.detail, shape, "add" if adding else "set")
-        buffer = self._kernel.buffer(name)
-        before = self._buffers[name]
-        self._versions[name] += 1
-        stored = self._graph.value("store", (before, operand), buffer.shape, (*detail, name, self._versions[name]))
-        self._stores.append(stored)
-        self._buffers[name] = stored.whole
+    def _store(self, name: str, operand: Operand, place: tuple[Window, tuple[Expr, ...]], how: str = "set") -> None:
+        self._buffers[name] = self._graph.store(self._buffers[name].value, operand, *place, how).whole
 
 
-def _groups(kernel: Kernel) -> list[tuple[tuple[Statement, ...], tuple[Range, ...]]]:
-    """The kernel's statements, those of one loop together, and the loop."""
-    return [(t.statements, (t.range,)) if isinstance(t, Scan) else ((t,), ()) for t in kernel.statements]
+def _groups(kernel: Kernel) -> list[tuple[tuple[Statement, ...], tuple[Range, ...], bool]]:
+    """The kernel's statements, those of one loop together, the loop, and whether it counts down."""
+    return [
+        (t.statements, (t.range,), t.reverse) if isinstance(t, Scan) else ((t,), (), False) for t in kernel.statements
+    ]
 
 
 def _written(found: Nest) -> tuple[Window, tuple[Expr, ...]]:
@@ -236,23 +252,6 @@ def _extent(r: Range) -> Expr:
     return r.extent if nonnegative(r.extent, {}) else sp.Max(0, r.extent)
 
 
-def _loop_order(found: Nest) -> tuple[Range, ...]:
-    """The loops in the order in which the largest array that the nest computes with is stored.
-
-    Arrays inside formulas come first: others are viewed, in whatever order.
-    """
-    loops = {r.symbol: r for r in found.loops}
-    if found.kind == "map":
-        return tuple(loops.values())
-    order: dict[Expr, None] = {}
-    reads = [(isinstance(f, Access), a) for f in found.factors for a in accesses(f)]
-    for _, access in sorted(reads, key=lambda r: (r[0], -len(r[1].indices))):
-        for i in access.indices:
-            order.update(dict.fromkeys(s for s in loops if s in i.free_symbols))
-    order.update(dict.fromkeys(loops))
-    return tuple(loops[s] for s in order if isinstance(s, Dummy))
-
-
 def _computed(value: Value) -> bool:
     return not value.static and value.operation not in ("given", "view", "cell", "scalar")
 
@@ -261,7 +260,7 @@ def _cells(kernel: Kernel, nests: list[list[Nest]]) -> dict[str, bool]:
     """The buffers that are filled piece by piece, and whether some elements may stay unwritten."""
     writes: dict[str, list[tuple[Statement, Nest, int]]] = {}
     reads: dict[str, list[tuple[Statement, int]]] = {}
-    for top, (statements, _) in enumerate(_groups(kernel)):
+    for top, (statements, _, _) in enumerate(_groups(kernel)):
         for statement, found in zip(statements, nests[top], strict=True):
             writes.setdefault(statement.out.name, []).append((statement, found, top))
             for access in statement.reads():

@@ -111,7 +111,8 @@ class Calling:
         rows = []
         for text, extent in extents.items():
             sizes = sorted(str(s) for s in extent.free_symbols)
-            rows.append(f'    "{text}": ({quoted(sizes)}, lambda {", ".join(sizes)}: {text}),')
+            linear = sorted(str(s) for s in extent.free_symbols if _linear(extent, s))
+            rows.append(f'    "{text}": ({quoted(sizes)}, lambda {", ".join(sizes)}: {text}, {quoted(linear)}),')
         return ["_LENGTHS = {", *rows, "}"]
 
     def results(self, kernel: Kernel) -> dict[str, Buffer]:
@@ -151,7 +152,7 @@ class Calling:
         for _ in self.program.sizes:
             for extent in extents:
                 missing = extent.free_symbols - known
-                if len(missing) == 1 and extent.is_polynomial(*missing) and sp.degree(extent, *missing) == 1:
+                if len(missing) == 1 and _linear(extent, *missing):
                     known |= missing
         return [str(s) for s in self.program.sizes if s not in known]
 
@@ -236,16 +237,21 @@ _PLAN_RESULT = {
 
 
 def _summary(kernel: Kernel, program: Program) -> str:
-    wrt = ", ".join(program.wrt)
+    wrt, outputs = ", ".join(program.wrt), ", ".join(program.outputs)
     return {
         "forward": f"The outputs {', '.join(program.outputs)}.",
         "cost": "cost_avg, the mean over the batch of the cost of one sample.",
         "gradients": f"cost_avg and its gradients with respect to {wrt}, in one pass.",
         "vjp": f"The vector-Jacobian product: gradients with respect to {wrt} of what the cotangents weigh.",
-        "jvp": f"The Jacobian-vector product: tangents of {', '.join(program.outputs)} in the given direction.",
+        "jvp": f"The Jacobian-vector product: tangents of {outputs} in the direction of the tangents.",
         "hvp": f"The product of cost_avg's Hessian with respect to {wrt} with the tangents.",
         "gauss_newton": f"The product of cost_avg's Gauss-Newton matrix with respect to {wrt} with the tangents.",
     }[kernel.entry]
+
+
+def _linear(extent: Expr, size: Symbol) -> bool:
+    """Whether the length tells the size, once the other sizes are known."""
+    return bool(extent.is_polynomial(size) and sp.degree(extent, size) == 1)
 
 
 def _public(buffer: Buffer) -> str:

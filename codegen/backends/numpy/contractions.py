@@ -1,6 +1,7 @@
 """Sums of products as BLAS calls: which operand comes first, which is transposed, which axes are merged.
 
-A plan is tried in this order: one matrix product (`dot`), a stack of them (`matmul`), and Einstein
+A plan is tried in this order: an inner product for each row (`vecdot`), one matrix product (`dot`), a
+stack of them (`matmul`), and Einstein
 summation for whatever is left, overlapping windows among it: BLAS would take a copy of each window.
 """
 
@@ -29,7 +30,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Plan:
-    """`call` is "dot", "matmul" or "einsum"; `first` is the number of the operand that comes first."""
+    """`call` is "dot", "matmul", "vecdot" or "einsum"; `first` is the number of the operand that comes first."""
 
     call: str
     first: int = 0
@@ -42,6 +43,8 @@ def plan(value: Value) -> Plan:
     """The best call for a sum of products of two operands."""
     reduced = set(range(value.rank, value.rank + _count(value)))
     labels = [o.axes for o in value.operands]
+    if reduced and len(set(labels)) == 1 and labels[0] == tuple(range(value.rank + 1)) and value.rank:
+        return Plan("vecdot")
     strided = any(overlapping(o.value) for o in value.operands)
     if not strided and all(reduced <= set(a) for a in labels):
         found = [p for first in (0, 1) for p in (_dot(value, first, reduced) or _stacked(value, first, reduced),) if p]
@@ -132,6 +135,8 @@ def _stacked(value: Value, first: int, reduced: set[int]) -> Plan | None:
         return None
     one = _permuted(left, [*stack, *rows, *reduced])
     two = _permuted(right, [*stack, *reduced, *columns])
+    if not rows and not columns:
+        return Plan("vecdot", first, Layout(permute=one), Layout(permute=two))
     without_rows, without_columns = "[..., None, :]", "[..., None]"
     return Plan(
         "matmul",

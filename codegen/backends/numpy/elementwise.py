@@ -21,6 +21,7 @@ from chainrule.symbolic.expressions import Access, Call, Delta, Maximum, Minimum
 from chainrule.symbolic.primitives import Sigmoid, Softplus
 from chainrule.symbolic.system import FunctionDefinition
 
+from .recall import masked_exponential, scaled_operand
 from .values import Graph, Operand
 from .windows import Loops, lifted, read, vanishes
 
@@ -87,8 +88,18 @@ class Elementwise:
         excluded = sp.Or(*(sp.Lt(g, 0) for g in guards))
         if excluded == sp.false:
             return operand
-        parts = [self.holds(excluded), self._graph.scalar(otherwise), self._graph.number(operand)]
-        return self.apply("select", "", parts)
+        condition = self.holds(excluded)
+        recalled = self.recalled(condition, operand) if otherwise == 0 else None
+        parts = [condition, self._graph.scalar(otherwise), self._graph.number(operand)]
+        return recalled or self.apply("select", "", parts)
+
+    def recalled(self, excluded: Operand, operand: Operand) -> Operand | None:
+        """The operand with 0 where the condition holds, as far as it is at hand."""
+        extents = self.loops.extents
+        parts = [excluded, self._graph.scalar(0), operand]
+        return self._graph.find("select", "", parts, extents) or masked_exponential(
+            self._graph, excluded, operand, extents
+        )
 
     def _build(self, e: Expr) -> Operand:
         if e not in self._made:
@@ -221,12 +232,23 @@ class Elementwise:
         negative, total = terms[0]
         for sign, term in terms[1:]:
             if sign == negative:
-                total = self._apply("add", total, term)
+                total = self._added("add", total, term)
             elif negative:
-                total, negative = self._apply("subtract", term, total), False
+                total, negative = self._added("subtract", term, total), False
             else:
-                total = self._apply("subtract", total, term)
+                total = self._added("subtract", total, term)
         return self._apply("negative", total) if negative else total
+
+    def _added(self, name: str, one: Operand, two: Operand) -> Operand:
+        """The sum or difference; a·b + a·c is a·(b + c) where a has all axes and b or c has fewer."""
+        pairs = [[o.placed(t.axes) for o in t.value.operands] for t in (one, two) if _is_product(t)]
+        if len(pairs) == 2 and one.axes == two.axes:
+            for common in pairs[0]:
+                if common in pairs[1] and len(common.axes) == len(one.axes):
+                    left, right = (next(o for o in p if o != common) if p[0] != p[1] else common for p in pairs)
+                    if min(len(left.axes), len(right.axes)) < len(common.axes):
+                        return self._apply("multiply", common, self._apply(name, left, right))
+        return self._apply(name, one, two)
 
     # --- products and powers
 
@@ -262,6 +284,10 @@ class Elementwise:
         masks = [f for f in factors if f.value.boolean]
         if masks and not numbers and constant == 1:
             return reduce(self._both, masks)
+        if constant != 1 and len(numbers) == 1 and not masks:
+            scaled = scaled_operand(self._graph, constant, numbers[0])
+            if scaled is not None:
+                return scaled
         if constant == -1 and numbers:
             return self._apply("negative", self.product(Integer(1), [*numbers, *masks]))
         if constant != 1:
@@ -323,6 +349,10 @@ class Elementwise:
     }
 
 
+def _is_product(operand: Operand) -> bool:
+    return operand.value.operation == "ufunc" and operand.value.detail[0] == "multiply"
+
+
 def _signed(graph: Graph, constant: Expr) -> tuple[bool, Operand]:
     negative = constant.could_extract_minus_sign()
     return negative, graph.scalar(-constant if negative else constant)
@@ -346,5 +376,4 @@ def _whole(condition: Boolean) -> bool:
     """Whether the condition compares whole numbers, made of indices and sizes, alone."""
     if isinstance(condition, (sp.And, sp.Or, sp.Not)):
         return all(_whole(a) for a in condition.args)
-    sides: tuple[Expr, ...] = condition.args
-    return condition.func in _COMPARISONS and all(a.is_integer for a in sides)
+    return condition.func in _COMPARISONS and all(a.is_integer for a in condition.args)

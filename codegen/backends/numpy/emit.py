@@ -100,10 +100,10 @@ class _Emitter:
 
     def _body(self) -> list[str]:
         """The lines of the step: the equation above its lines, loops and conditions around them."""
-        blocks = Blocks(self._scope, self._arrays)
+        blocks = Blocks(self._scope)
         shown: object = None
         for number, value in self._arrays.steps:
-            blocks.enter(self._arrays.tops[number], value.region)
+            blocks.enter(value.region)
             lines = self._lines(value)
             equation = self._arrays.statements[number].equation
             if lines and equation is not shown:
@@ -241,29 +241,30 @@ class _Emitter:
         source = value.operands[-1]
         if source.value.number in self._memory.placed and self._memory.placed[source.value.number] is value:
             return []
-        if value.operation == "store" and value.detail[4] == "add":
-            return [self._added(value)]
+        how = value.stored.how if value.operation == "store" else "set"
+        if how == "scatter":
+            return [self._scattered(value)]
         slot = self._scope.slot(value)
-        rank = len(value.detail[3]) if value.operation == "store" else value.rank  # type: ignore[arg-type]
         if source.scalar is not None and source.scalar.is_number:
             return [f"{slot}[...] = {real_text(source.scalar, self._sizes)}"]
-        return [f"np.copyto({slot}, {self._operand(source, rank)})"]
+        text = self._operand(source, len(value.stored.shape) if value.operation == "store" else value.rank)
+        return [f"np.copyto({slot}, {text})" if how == "set" else f"np.{how}({slot}, {text}, out={slot})"]
 
-    def _added(self, value: Value) -> str:
+    def _scattered(self, value: Value) -> str:
         """Every element of the source added to the element of the cell that its indices lead to."""
-        start, steps, shape = cast("_Places", value.detail[1:4])
-        source, rank = value.operands[-1], len(shape)
-        labels = self._arrays.labels.get(value.number, ())
-        names = [self._scope.counting(labels[m], shape[m], rank - 1 - m) for m in range(rank)]
+        stored, rank = value.stored, len(value.stored.shape)
+        labels = self._arrays.labels[value.number]
+        names = [
+            self._scope.counting(n, e, rank - 1 - m) for m, (n, e) in enumerate(zip(labels, stored.shape, strict=True))
+        ]
         places = []
-        for a, length in enumerate(value.shape):
-            along = [step[a] for step in steps]
-            high = sp.expand(start[a] + sp.Add(*(k * (e - 1) for k, e in zip(along, shape, strict=True))))
-            inside = nonnegative(length - 1 - high, {}) and all(nonnegative(k, {}) for k in along)
-            inside = inside and nonnegative(start[a], {})
-            places.append(places_text(start[a], along, self._sizes, names, None if inside else length))
+        for a, (start, length) in enumerate(zip(stored.place.start, value.shape, strict=True)):
+            steps = [step[a] for step in stored.place.steps]
+            last = sp.expand(start + sp.Add(*(k * (e - 1) for k, e in zip(steps, stored.shape, strict=True))))
+            inside = all(nonnegative(e, {}) for e in (start, length - 1 - last, *steps))
+            places.append(places_text(start, steps, self._sizes, names, None if inside else length))
         where = self._scope.prepared(f"({', '.join(places)},)", "places")
-        return f"np.add.at({self._scope.name(value)}, {where}, {self._operand(source, rank)})"
+        return f"np.add.at({self._scope.name(value)}, {where}, {self._operand(value.operands[-1], rank)})"
 
     def _same_array(self, one: Value, two: Value) -> bool:
         if two.operation == "view" or is_host(two):
@@ -284,7 +285,7 @@ class _Emitter:
         out = self._scope.view(value, chosen.out)
         if chosen.call == "dot":
             return f"{left}.dot({right}, out={out})"
-        return f"np.matmul({left}, {right}, out={out})"
+        return f"np.{chosen.call}({left}, {right}, out={out})"
 
     def _single_sum(self, value: Value) -> str:
         """Leading or trailing axes of one array, summed by a product with ones."""

@@ -20,6 +20,7 @@ __all__ = ["Array", "Memory", "allocate", "is_host", "root"]
 
 _HOST_UFUNCS = {"add", "subtract", "multiply", "negative", "square"}
 _PLACED = {"ufunc", "special", "select", "copy"}
+_WORDS = {"turned": "turned", "reordered": "reordered", "shifted": "shifted", "contiguous": "copy"}
 _KEPT = {"pad", "store", "condition", "indices"}
 _STRIDED = {"ufunc", "special", "select", "copy", "store", "pad"}
 
@@ -86,7 +87,7 @@ def allocate(kernel: Arrays, names: Names) -> Memory:
     owners = {v.number: name for name, v in kernel.results.items() if name not in cells}
     arrays = [_result(name, v, cells, kernel) for name, v in kernel.results.items() if not is_host(v)]
     inner = [n for n in cells if n not in kernel.results]
-    arrays += [Array(kernel.kernel.buffer(n).shape, False, None, [cells[n]], zeroed=kernel.cells[n]) for n in inner]
+    arrays += [Array(kernel.cells[n][0], False, None, [cells[n]], zeroed=kernel.cells[n][1]) for n in inner]
     ends = [len(steps)] * len(arrays)
     given: dict[int, str] = {}
     for time, value in enumerate(steps):
@@ -110,7 +111,8 @@ def _needs_array(value: Value) -> bool:
 
 
 def _result(name: str, value: Value, cells: dict[str, str], kernel: Arrays) -> Array:
-    return Array(value.shape, False, name, [cells[name]] if name in cells else [], zeroed=kernel.cells.get(name, False))
+    zeroed = name in cells and kernel.cells[name][1]
+    return Array(value.shape, False, name, [cells[name]] if name in cells else [], zeroed=zeroed)
 
 
 def _last_uses(kernel: Arrays, steps: list[Value]) -> dict[int, int]:
@@ -119,14 +121,14 @@ def _last_uses(kernel: Arrays, steps: list[Value]) -> dict[int, int]:
     A number may stand in the text of its only reader: what it is made of is read there too.
     """
     last = {v.number: m for m, v in enumerate(steps)}
-    ends = {v.region.top: m for m, v in enumerate(steps) if v.region is not None and v.region.symbol is not None}
+    ends = {v.region.block: m for m, v in enumerate(steps) if v.region is not None and v.region.loops}
     for time in range(len(steps) - 1, -1, -1):
         value = steps[time]
         reader = last[value.number] if is_host(value) else time
         for source in (root(o.value) for o in value.operands):
-            looped = value.region is not None and value.region.symbol is not None
-            outside = source.region is None or (value.region is not None and source.region.top != value.region.top)
-            end = ends[value.region.top] + 1 if looped and outside else reader  # type: ignore[union-attr]
+            block = value.region.block if value.region is not None and value.region.loops else None
+            outside = source.region is None or source.region.block != block
+            end = ends[block] + 1 if block is not None and outside else reader
             last[source.number] = max(last.get(source.number, 0), end)
     last.update({v.number: len(steps) for v in kernel.results.values()})
     return last
@@ -141,17 +143,18 @@ def _placed(kernel: Arrays, steps: list[Value]) -> dict[int, Value]:
             if operand.value.operation == "view":
                 users[root(operand.value).number].append(operand.value)
     results = {v.number for v in kernel.results.values()}
-    computed = {v.number for v in steps}
+    times = {v.number: m for m, v in enumerate(steps)}
+    stores = [(m, v.cell) for m, v in enumerate(steps) if v.operation == "store"]
     found: dict[int, Value] = {}
-    for value in steps:
-        if value.operation not in ("store", "pad") or (value.operation == "store" and value.detail[4] == "add"):
+    for time, value in enumerate(steps):
+        if value.operation not in ("store", "pad") or (value.operation == "store" and value.stored.how != "set"):
             continue
         source = value.operands[-1]
-        shape = value.detail[3] if value.operation == "store" else source.value.shape
+        shape = value.stored.shape if value.operation == "store" else source.value.shape
         fits = source.axes == tuple(range(source.value.rank)) and source.value.shape == shape
-        free = (
-            source.value.number in computed and source.value.number not in results and source.value.number not in found
-        )
+        free = source.value.number in times and source.value.number not in results and source.value.number not in found
+        start = times.get(source.value.number, time)
+        free = free and not any(start < m < time and value.operation == "store" and n == value.cell for m, n in stores)
         alike = all(u.operation in _STRIDED for u in users.get(source.value.number, []))
         here = source.value.operation in _PLACED and source.value.region == value.region and not is_host(source.value)
         if fits and free and alike and here and not source.value.boolean and source.value.rank:
@@ -168,7 +171,7 @@ def _finals(steps: list[Value], last: dict[int, int], results: set[int], placed:
         if value.number in placed:
             continue
         for candidate in _replaceable(value):
-            same = candidate.region == value.region or value.region is None or value.region.symbol is None
+            same = candidate.region == value.region or value.region is None or not value.region.loops
             if candidate.number in replaced and same and last[candidate.number] == time:
                 final[candidate.number] = final[value.number]
                 break
@@ -241,8 +244,10 @@ def _description(value: Value, given: dict[int, str], cells: dict[str, str]) -> 
     name = str(value.detail[0]) if value.operation == "ufunc" else ""
     joint = {"add": "plus", "subtract": "minus", "multiply": "times", "divide": "over"}.get(name)
     text = "condition" if value.boolean else "scratch"
-    if value.detail[:1] == ("turned",) and parts[0]:
-        text = f"{parts[0]}_turned"
+    if value.operation == "copy" and value.detail[:1] and value.detail[0] in _WORDS and parts[0]:
+        text = f"{parts[0]}_{_WORDS[str(value.detail[0])]}"
+    elif value.operation == "sum" and value.region is not None:
+        text = "product"
     elif value.operation == "pad":
         text = f"{parts[0] or 'array'}_padded"
     elif all(parts):

@@ -26,9 +26,9 @@ from chainrule.symbolic.affine import (
     upper_bounds,
     with_guards,
 )
-from chainrule.symbolic.expressions import Access, Delta, Range, contains, index
+from chainrule.symbolic.expressions import Access, Delta, Range, accesses, contains, index
 
-__all__ = ["Merge", "Nest", "nest"]
+__all__ = ["Merge", "Nest", "loop_order", "nest"]
 
 
 @dataclass(frozen=True)
@@ -285,10 +285,7 @@ def _unit(current: Nest, r: Range, guard: Expr, other: Expr, width: Expr) -> Nes
 
 def _strided(current: Nest, r: Range, guard: Expr, width: Expr, known: Bounds) -> Nest | None:
     """i + c = a·m + q and p = m - d, where guard = i - a·p + c."""
-    factor = coefficient(guard, r.symbol)
-    if factor is None:
-        return None
-    stride = -factor
+    stride = -sp.expand(guard).coeff(r.symbol, 1)
     rest = sp.expand(guard + stride * r.symbol)
     merged = {m.symbol for m in current.merges} | {s for m in current.merges for s in (m.outer, m.inner)}
     taken = [s for s in current.kept if s.symbol in rest.free_symbols]
@@ -302,7 +299,7 @@ def _strided(current: Nest, r: Range, guard: Expr, width: Expr, known: Bounds) -
     start = sp.expand(shift - stride * first)
     m = Range(index(kept.symbol.name), Integer(0), sp.expand(sp.floor((kept.upper + start) / stride)))
     q = Range(index("r"), Integer(0), stride - 1)
-    d = Range(index("d"), Integer(0), sp.expand(sp.floor(width / stride)))
+    d = Range(index(r.symbol.name), Integer(0), sp.expand(sp.floor(width / stride)))
     place = sp.expand(m.symbol + first - (d.symbol if d.upper != 0 else 0))
     mapping = {kept.symbol: sp.expand(stride * m.symbol + q.symbol - start), r.symbol: place}
     merge = Merge(kept.symbol, m.symbol, q.symbol, stride, start, kept.extent)
@@ -316,3 +313,23 @@ def _strided(current: Nest, r: Range, guard: Expr, width: Expr, known: Bounds) -
         merges=(*current.merges, merge),
     )
     return _substituted(moved, mapping)
+
+
+# --- the order of loops
+
+
+def loop_order(found: Nest) -> tuple[Range, ...]:
+    """The loops in the order in which the largest array that the nest computes with is stored.
+
+    Arrays inside formulas come first: others are viewed, in whatever order.
+    """
+    loops = {r.symbol: r for r in found.loops}
+    if found.kind == "map":
+        return tuple(loops.values())
+    order: dict[Expr, None] = {}
+    reads = [(isinstance(f, Access), a) for f in found.factors for a in accesses(f)]
+    for _, access in sorted(reads, key=lambda r: (r[0], -len(r[1].indices))):
+        for i in access.indices:
+            order.update(dict.fromkeys(s for s in loops if s in i.free_symbols))
+    order.update(dict.fromkeys(loops))
+    return tuple(loops[s] for s in order if isinstance(s, Dummy))

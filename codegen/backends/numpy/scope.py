@@ -6,7 +6,7 @@ everything else is viewed once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import sympy as sp
 from sympy import Expr, Symbol
@@ -15,9 +15,9 @@ from .contractions import Layout
 from .memory import Memory
 from .names import Names, number_name
 from .sizes import is_truth, real_text, shape_text, whole_text
-from .slices import merged_text, slice_text, steps_text
-from .values import Operand, Value
-from .windows import Window, window
+from .slices import merged_text, slice_text, slice_word, steps_text
+from .values import Operand, Value, Window
+from .windows import window
 
 __all__ = ["Scope"]
 
@@ -66,19 +66,14 @@ class Scope:
         self._looped.add(name)
         return name
 
-    def claim(self, wanted: str) -> str:
-        """A name for anything else."""
-        return self._names.claim(wanted)
-
-    def index(self, symbol: Symbol) -> str:
-        """The name of a loop's index."""
+    def index(self, symbol: Symbol, enclosing: Collection[str] = ()) -> str:
+        """The name of a loop's index: the same for loops that follow each other, another within `enclosing` loops."""
         if symbol not in self.sizes:
-            taken = set(self.sizes.values()) - {n for s, n in self.sizes.items() if isinstance(s, sp.Dummy)}
-            wanted = symbol.name if symbol.name not in taken else symbol.name.lower()
-            other = next((n for s, n in self.sizes.items() if isinstance(s, sp.Dummy) and n == wanted), None)
-            self.sizes[symbol] = other or self._names.claim(wanted)
-        name: str = self.sizes[symbol]
-        return name
+            indices = {n for s, n in self.sizes.items() if isinstance(s, sp.Dummy)}
+            wanted = symbol.name if symbol.name not in set(self.sizes.values()) - indices else symbol.name.lower()
+            again = wanted in indices and wanted not in enclosing
+            self.sizes[symbol] = wanted if again else self._names.claim(wanted)
+        return str(self.sizes[symbol])
 
     def taken(self) -> list[tuple[str, bool]]:
         """Lines that the next line of the step needs before it, and whether they depend on a loop's index."""
@@ -105,8 +100,8 @@ class Scope:
         """The part of an array that a store or a pad writes."""
         base = self.name(target)
         if target.operation == "store":
-            _, start, steps, shape = target.detail[:4]
-            return self._windowed(base, target.shape, Window(start, steps), shape, "part")  # type: ignore[arg-type]
+            stored = target.stored
+            return self._windowed(base, target.shape, stored.place, stored.shape, "")
         before = target.detail[0]
         inner = target.operands[0].value.shape
         rank = len(inner)
@@ -165,10 +160,10 @@ class Scope:
         base = self.view(source, Layout())
         seen = window(value)
         if seen is None:
-            groups = value.detail[1]
+            groups = value.detail[0]
             assert isinstance(groups, tuple)
             return self._kept(f"{base}{merged_text(source.shape, groups, self.sizes)}", base, "_merged")
-        return self._windowed(base, source.shape, seen, value.shape, "part")
+        return self._windowed(base, source.shape, seen, value.shape, "")
 
     def _windowed(self, base: str, shape: tuple[Expr, ...], seen: Window, extents: tuple[Expr, ...], word: str) -> str:
         """A window of an array: a slice where that says it, else by counting elements."""
@@ -182,7 +177,7 @@ class Scope:
             if looped:
                 self._volatile.add(text)
                 self._looped.add(text)
-            return text if looped else self._kept(text, base, f"_{word}")
+            return text if looped else self._kept(text, base, f"_{word or slice_word(sliced)}")
         self.special["windows"] = None
         text = f"_windows({base}, {steps_text(shape, seen, extents, self.sizes)})"
         if base not in self._volatile and not looped:

@@ -10,9 +10,9 @@ from sympy import Expr, Integer, Symbol
 from chainrule.symbolic.affine import nonnegative
 
 from .sizes import shape_text, whole_text
-from .windows import Window
+from .values import Window
 
-__all__ = ["condition_text", "merged_text", "places_text", "slice_text", "steps_text"]
+__all__ = ["condition_text", "merged_text", "places_text", "slice_text", "slice_word", "steps_text"]
 
 Names = Mapping[Symbol, str]
 
@@ -37,7 +37,26 @@ def slice_text(shape: Sequence[Expr], seen: Window, extents: Sequence[Expr], nam
         return None
     if not order and marks:
         marks.append("...")
-    return "" if all(m == ":" for m in marks) else f"[{', '.join(marks)}]"
+    while marks and marks[-1] == ":":
+        marks.pop()
+    return f"[{', '.join(marks)}]" if marks else ""
+
+
+def slice_word(text: str) -> str:
+    """What a slice's text selects, in a word for names: `0` for `[:, 0]`, `from_1` for `[:, 1:]`, else `part`."""
+    marks = [m for m in text.strip("[]").split(", ") if m not in (":", "...")]
+    words = []
+    for mark in marks:
+        first, *rest = mark.split(":")
+        last, step = (*rest, "", "")[:2]
+        if not rest:
+            words.append(first)
+        elif step:
+            words.append("reversed" if step == "-1" else f"by_{step}")
+        else:
+            words.append("_".join([f"from_{first}"] * bool(first) + [f"to_{last}"] * bool(last)))
+    word = "_".join(words).replace(" + ", "_plus_").replace(" - ", "_minus_").replace("*", "_times_")
+    return word if word.isidentifier() or word.isdigit() else "part"
 
 
 def _slice(length: Expr, start: Expr, step: Expr, extent: Expr, names: Names) -> str | None:
@@ -48,8 +67,6 @@ def _slice(length: Expr, start: Expr, step: Expr, extent: Expr, names: Names) ->
         first = "" if start == 0 else whole_text(start, names)
         to_the_end = end == length or (step > 1 and nonnegative(end + step - 1 - length, {}))
         last = "" if to_the_end else whole_text(end if extent.is_Integer or step == 1 else sp.expand(end), names)
-        if last and not nonnegative(end, {}):
-            return None
         return f"{first}:{last}" + (f":{step}" if step > 1 else "")
     if step == -1:
         stop = sp.expand(start - extent)
@@ -97,7 +114,10 @@ def places_text(start: Expr, steps: Sequence[Expr], names: Names, indices: Seque
     terms = [] if start == 0 and any(s != 0 for s in steps) else [whole_text(start, names)]
     for step, name in zip(steps, indices, strict=True):
         if step != 0:
-            terms.append(name if step == 1 else f"({whole_text(step, names)}) * {name}")
+            factor = whole_text(step, names)
+            terms.append(
+                name if step == 1 else f"{factor if step.is_Integer or step.is_Symbol else f'({factor})'} * {name}"
+            )
     text = " + ".join(terms)
     return text if length is None else f"np.clip({text}, 0, {whole_text(length - 1, names)})"
 

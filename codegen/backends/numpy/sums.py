@@ -8,37 +8,25 @@ borders of windows do not see to already select: the identity stands where they 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import sympy as sp
 from sympy import Expr, Integer
 
 from chainrule.symbolic.affine import nonnegative
-from chainrule.symbolic.expressions import accesses
 
 from .elementwise import Elementwise
+from .factors import Sum, factors, recalled
+from .offsets import by_offsets, folded
+from .recall import known_sum, regrouped
 from .values import Graph, Operand, Value
 from .windows import vanishes, window
 
-__all__ = ["IDENTITY", "Sum", "reduction"]
+__all__ = ["IDENTITY", "reduction"]
 
 _SHORT_ROW = 32
 _FOLDS = {"prod": "multiply", "max": "maximum", "min": "minimum"}
 IDENTITY = {"sum": Integer(0), "prod": Integer(1), "max": -sp.oo, "min": sp.oo}
-
-
-@dataclass(frozen=True)
-class Sum:
-    """`kind` of the product of `factors` over the axes `reduced`, where all guards are >= 0; `kept` are the axes left.
-
-    Factors and guards are written in the loops' symbols; axes are numbers of loops.
-    """
-
-    kind: str
-    factors: tuple[Expr, ...]
-    guards: tuple[Expr, ...]
-    kept: tuple[int, ...]
-    reduced: tuple[int, ...]
 
 
 def reduction(graph: Graph, elementwise: Elementwise, wanted: Sum, shared: frozenset[int]) -> Operand:
@@ -46,34 +34,13 @@ def reduction(graph: Graph, elementwise: Elementwise, wanted: Sum, shared: froze
 
     `shared` are the numbers of values that other statements need as well: they stay as they are.
     """
-    builder = _Reduction(graph, elementwise, wanted.kept, wanted.reduced, shared)
+    builder = _Reduction(graph, elementwise, wanted.kept, wanted.reduced, shared, wanted.name)
     if wanted.kind == "sum":
-        constant, inside, outside = _factors(elementwise, wanted)
-        return builder.guarded_sum(constant, inside, outside, wanted.guards)
+        wanted, known = recalled(graph, elementwise, wanted)
+        constant, inside, outside = factors(elementwise, wanted)
+        return builder.guarded_sum(constant, inside, [*outside, *known], wanted.guards)
     body = graph.number(elementwise.build(sp.Mul(*wanted.factors)))
     return builder.fold(wanted.kind, elementwise.guarded(wanted.guards, body, IDENTITY[wanted.kind]))
-
-
-def _factors(elementwise: Elementwise, wanted: Sum) -> tuple[Expr, list[Operand], list[Operand]]:
-    """What is summed as constant · factors inside the sum · factors that can stand outside."""
-    symbols = elementwise.loops.symbols
-    summed = {symbols[a] for a in wanted.reduced}
-    constant, inside, outside = Integer(1), [], []
-    for factor in wanted.factors:
-        if not accesses(factor) and not factor.free_symbols & set(symbols):
-            constant *= factor
-        elif factor.free_symbols & summed:
-            inside.append(factor)
-        else:
-            outside.append(factor)
-    if any(isinstance(f, sp.Pow) and f.exp.is_negative for f in inside):
-        inside = [sp.Mul(*inside)]
-    parts: list[Operand] = []
-    for factor in inside:
-        square = not wanted.kept and not wanted.guards and isinstance(factor, sp.Pow) and factor.exp == 2
-        parts.extend([elementwise.build(factor.base)] * 2 if square else [elementwise.build(factor)])
-    outer = [elementwise.build(sp.Mul(*outside))] if outside else []
-    return constant, parts, outer
 
 
 class _Reduction:
@@ -86,7 +53,9 @@ class _Reduction:
         kept: Sequence[int],
         reduced: Sequence[int],
         shared: frozenset[int],
+        name: str,
     ) -> None:
+        self._name = name
         self._graph = graph
         self._elementwise = elementwise
         self._extents = elementwise.loops.extents
@@ -114,6 +83,8 @@ class _Reduction:
             inside, inner = [self._elementwise.guarded(inner, self._multiplied(inside), Integer(0))], []
         for guard in inner:
             inside = self._selected(inside, guard, axes[guard])
+        alone = [o for o in inside if not set(o.axes) & set(self._reduced)]
+        inside, outside = [o for o in inside if o not in alone], [*outside, *alone]
         total = self.sum_of(constant, inside, outside)
         return self._outside(outer, total)
 
@@ -146,6 +117,10 @@ class _Reduction:
         place = {a: m for m, a in enumerate(self._kept)}
         outer = [Operand(o.value, tuple(place[a] for a in o.axes)) for o in outside]
         shape = tuple(self._extents[a] for a in self._kept)
+        again = regrouped(self._graph, inside, self._reduced, len(self._extents)) if self._kept else None
+        if again is not None:
+            inside = again
+            self._widened(again)
         inner = self._paired(inside)
         if not inner:
             return scaled(self._graph, constant, outer, shape)
@@ -157,13 +132,25 @@ class _Reduction:
             total = self._graph.elementwise("ufunc", "add", [total, term], ())
         return scaled(self._graph, Integer(1), [total, *outer], shape)
 
+    def _widened(self, factors: Sequence[Operand]) -> None:
+        """Loops over the axes of the factors that the statement has not."""
+        lengths = {a: f.value.shape[m] for f in factors for m, a in enumerate(f.axes)}
+        new = sorted(set(lengths) - set(range(len(self._extents))))
+        loops = self._elementwise.loops
+        self._extents = (*self._extents, *(lengths[a] for a in new))
+        self._elementwise.loops = replace(loops, extents=self._extents, names=(*loops.names, *("e" for _ in new)))
+        self._reduced = [*(a for a in self._reduced if a in lengths), *new]
+
     def fold(self, kind: str, operand: Operand) -> Operand:
         """The product, maximum or minimum over the reduced axes, laid over the kept ones."""
         missing = [self._extents[a] for a in self._reduced if a not in operand.axes]
         kept = [a for a in self._kept if a in operand.axes]
         reduced = [a for a in self._reduced if a in operand.axes]
         result = operand.placed({a: m for m, a in enumerate(self._kept)}) if not reduced else operand
-        if reduced:
+        looped = self._folded(operand, reduced, _FOLDS[kind])
+        if looped is not None:
+            result = looped.placed({a: m for m, a in enumerate(self._kept)})
+        elif reduced:
             place = {a: m for m, a in enumerate([*kept, *reduced])}
             laid = self._columns(operand.placed(place))
             shape = tuple(self._extents[a] for a in kept)
@@ -178,6 +165,9 @@ class _Reduction:
             return self._graph.elementwise("select", "", parts, extents)
         return result
 
+    def _folded(self, operand: Operand, reduced: Sequence[int], ufunc: str) -> Operand | None:
+        return folded(self._graph, self._elementwise.loops, operand, reduced, ufunc, self._name)
+
     def _columns(self, rows: Operand) -> Operand:
         """Short rows turned into columns: NumPy folds a few long columns ten times as fast as many short rows."""
         length = rows.value.shape[-1]
@@ -187,36 +177,73 @@ class _Reduction:
         return Operand(turned, (1, 0))
 
     def _paired(self, factors: list[Operand]) -> list[Operand]:
-        """The same product as at most two operands; factors over the same axes are multiplied."""
+        """The same product as at most two operands: factors over the same axes multiplied, others summed pairwise."""
         groups: dict[frozenset[int], list[Operand]] = {}
         for f in factors:
             groups.setdefault(frozenset(f.axes), []).append(f)
-        if len(groups) == 1 and len(factors) > 1 and not self._kept:
+        if len(groups) == 1 and len(factors) > 1 and (not self._kept or self._rows(factors)):
             return [self._multiplied(factors[:-1]), self._graph.number(factors[-1])]
         parts = [self._multiplied(g) for g in groups.values()]
         while len(parts) > 2:
-            parts.sort(key=lambda p: -len(p.axes))
-            parts[-2:] = [self._multiplied(parts[-2:])]
+            parts = self._joined(parts)
         return parts
+
+    def _rows(self, factors: Sequence[Operand]) -> bool:
+        """Whether the sum runs along the rows of all factors alike: an inner product for each row."""
+        axes = factors[0].axes
+        along = [a for a in self._reduced if a in axes]
+        return all(f.axes == axes for f in factors) and along == [axes[-1]]
+
+    def _joined(self, parts: list[Operand]) -> list[Operand]:
+        """The parts, two of them made one: the pair whose product is known, else leaves the fewest axes."""
+
+        def outcome(pair: tuple[Operand, Operand]) -> tuple[list[int], list[int]]:
+            others = {a for p in parts if p not in pair for a in p.axes}
+            axes = {a for p in pair for a in p.axes}
+            left = axes & ({*self._kept} | others)
+            order = [a for a in (*self._kept, *self._reduced) if a in left]
+            return order, [a for a in self._reduced if a in axes - left]
+
+        def price(pair: tuple[Operand, Operand]) -> tuple[bool, int, int]:
+            left, gone = outcome(pair)
+            spread = not gone and len(left) > max(len(p.axes) for p in pair)
+            known = bool(gone) and known_sum(self._graph, *pair, gone) is not None
+            return not known, len(left) + spread, -len(gone)
+
+        pairs = [(one, two) for m, one in enumerate(parts) for two in parts[m + 1 :]]
+        best = min(pairs, key=price)
+        left, gone = outcome(best)
+        known = known_sum(self._graph, *best, gone) if gone else None
+        made = known or (self._summed(best, left, gone) if gone else self._multiplied(list(best)))
+        return [*(p for p in parts if p not in best), made]
 
     def _multiplied(self, factors: list[Operand]) -> Operand:
         return self._graph.number(self._elementwise.product(Integer(1), factors))
 
     def _sum(self, factors: Iterable[Operand]) -> Operand:
+        """Σ over the reduced axes, laid over the kept ones in their order."""
         operands = tuple(factors)
         covered = {a for f in operands for a in f.axes}
+        place = {a: m for m, a in enumerate(self._kept)}
         if not covered & set(self._reduced):
-            place = {a: m for m, a in enumerate(self._kept)}
-            moved = [Operand(f.value, tuple(place[a] for a in f.axes)) for f in operands]
+            moved = [f.placed(place) for f in operands]
             return scaled(self._graph, Integer(1), moved, tuple(self._extents[a] for a in self._kept))
         kept = [a for a in self._kept if a in covered]
-        reduced = [a for a in self._reduced if a in covered]
+        return self._summed(operands, kept, [a for a in self._reduced if a in covered]).placed(place)
+
+    def _summed(self, operands: Sequence[Operand], kept: Sequence[int], reduced: Sequence[int]) -> Operand:
+        """Σ over `reduced` of the product, an array over `kept` in that order, in the loops' axes."""
+        looped = by_offsets(self._graph, self._elementwise.loops, operands, kept, reduced, self._name)
+        if looped is None and len(operands) == 1:
+            looped = self._folded(operands[0], reduced, "add")
+        if looped is not None:
+            return looped
         place = {a: m for m, a in enumerate([*kept, *reduced])}
-        laid = tuple(Operand(f.value, tuple(place[a] for a in f.axes)) for f in operands)
+        laid = tuple(o.placed(place) for o in operands)
         if len(laid) == 2:
             laid = tuple(Operand(self._contiguous(o.value), o.axes) for o in laid)
         made = self._graph.value("sum", laid, tuple(self._extents[a] for a in kept), (len(reduced),))
-        return Operand(made, tuple(self._kept.index(a) for a in kept))
+        return Operand(made, tuple(kept))
 
     def _contiguous(self, value: Value) -> Value:
         """A strided part of an array as an array of its own, which BLAS takes in one call; windows stay views."""

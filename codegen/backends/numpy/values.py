@@ -14,18 +14,52 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from sympy import Basic, Dummy, Expr, Integer
+from sympy import Basic, Expr, Integer
 
-__all__ = ["Graph", "Operand", "Region", "Value"]
+from chainrule.symbolic.expressions import Range
+
+__all__ = ["Graph", "Operand", "Region", "Store", "Value", "Window"]
 
 
 @dataclass(frozen=True)
 class Region:
-    """Where values are computed: in the statement `top`, a loop over `symbol` or none, where all of `when` are >= 0."""
+    """Where values are computed: within `loops`, the outermost first, or under conditions `when` (all >= 0), or both.
 
-    top: int
-    symbol: Dummy | None
+    `block` tells apart the regions of a kernel that follow each other; a `backward` loop counts down.
+    """
+
+    block: int
+    loops: tuple[Range, ...] = ()
     when: tuple[Expr, ...] = ()
+    backward: bool = False
+
+
+@dataclass(frozen=True)
+class Window:
+    """A view's elements: `start[a]` along each axis a of the array, `steps[m][a]` further along the view's axis m."""
+
+    start: tuple[Expr, ...]
+    steps: tuple[tuple[Expr, ...], ...]
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether two axes of the view run along one axis of the array."""
+        return any(sum(s[a] != 0 for s in self.steps) > 1 for a in range(len(self.start)))
+
+
+@dataclass(frozen=True)
+class Store:
+    """The detail of a store: the window of a cell that is written, its shape, how it is written, and which store it is.
+
+    `how` is "set", the ufunc that puts window and operand together, or "scatter" where the operand is
+    added at these places, each as often as it occurs.
+    """
+
+    place: Window
+    shape: tuple[Expr, ...]
+    how: str
+    cell: str
+    version: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,16 +77,13 @@ class Value:
     - `select`: where(condition, then, otherwise)
     - `copy`: the operand, laid out in full; "number" where truth values become 0 and 1, "turned" where
       its axes change places, "result" where it is written to a result's own memory at each call
-    - `view`: elements of the operand without a copy. "window": for each axis of the operand, the number
-      of the element at the origin, and how many elements further each axis of the view leads.
-      "merged": groups of two axes each read as one, of a stride, a start and a length
+    - `view`: elements of the operand without a copy: a Window, or groups of two axes each read as one,
+      of a stride, a start and a length
     - `pad`: the operand with zeros around it; how many before and after, for each axis
     - `sum`: Σ of the product of one or two operands; the number of axes that are summed, the last ones
     - `fold`: prod, max or min of one operand; the ufunc's name and the number of axes
     - `cell`: an array that several statements, or the steps of a loop, fill; its name and its version
-    - `store`: a cell after the second operand has been written to a window of it: the window's detail
-      and shape, then "set", or "add" where at these places, each as often as it occurs, the operand is
-      added, then the cell's name and version
+    - `store`: a cell after the second operand has been written to a window of it; a Store
     """
 
     number: int
@@ -70,7 +101,14 @@ class Value:
     @property
     def cell(self) -> str:
         """The buffer that a cell, or a store to it, is."""
-        return str(self.detail[0] if self.operation == "cell" else self.detail[5])
+        return self.stored.cell if self.operation == "store" else str(self.detail[0])
+
+    @property
+    def stored(self) -> Store:
+        """The detail of a store."""
+        (detail,) = self.detail
+        assert isinstance(detail, Store)
+        return detail
 
     @property
     def whole(self) -> Operand:
@@ -117,8 +155,13 @@ class Graph:
         self.values: list[Value] = []
         self.section = 0  # which statement asks now
         self.region: Region | None = None  # and what encloses it
+        self.block = 0  # and which stretch of the kernel that is: a loop is one of its own
         self.sections: list[int] = []  # the statement that each value was first made for
+        self.blocks: list[int] = []  # and the block
         self.labels: dict[int, tuple[str, ...]] = {}  # what the axes of a value over indices are called
+        self.reserved: dict[str, tuple[Expr, ...]] = {}  # names of results, and their shapes
+        self.cells: dict[str, tuple[tuple[Expr, ...], bool]] = {}  # shape, and whether it begins as zeros
+        self.stores: list[Value] = []
         self._known: dict[object, Value] = {}
 
     def value(
@@ -129,9 +172,10 @@ class Graph:
         detail: tuple[object, ...] = (),
         *,
         boolean: bool = False,
+        always: bool = False,
     ) -> Value:
-        """The value of that operation: the one there is, or a new one."""
-        region = self.region if self._enclosed(operands, (shape, detail)) else None
+        """The value of that operation: the one there is, or a new one; with `always` the region's own."""
+        region = self.region if always or self._enclosed(operands, (shape, detail)) else None
         key = self._key(operation, operands, shape, detail, boolean, region)
         found = self._known.get(key)
         if found is None:
@@ -139,30 +183,43 @@ class Graph:
             self._known[key] = found
             self.values.append(found)
             self.sections.append(self.section)
+            self.blocks.append(self.block)
         return found
 
-    def known(self, operation: str, operands: tuple[Operand, ...], shape: tuple[Expr, ...], detail: object) -> bool:
-        """Whether there is such a value already."""
-        region = self.region if self._enclosed(operands, (shape, detail)) else None
-        return self._key(operation, operands, shape, detail, False, region) in self._known
+    @property
+    def sums(self) -> Iterator[Value]:
+        """The sums of two factors that can be used here."""
+        here = (None, self.region)
+        return (v for v in self.values if v.operation == "sum" and len(v.operands) == 2 and v.region in here)
 
-    def cell(self, name: str, shape: tuple[Expr, ...], version: int, before: Value | None = None) -> Value:
-        """An array that is filled piece by piece, as it stands at this place of the program."""
+    def new_cell(self, name: str, shape: tuple[Expr, ...], *, zeroed: bool = False) -> Value:
+        """An array that is filled piece by piece; `zeroed` where what nothing fills is to be 0."""
+        while name in self.cells or (name in self.reserved and self.reserved[name] != shape):
+            name += "_parts"
+        self.cells[name] = shape, zeroed
+        return self.cell(name, shape)
+
+    def cell(self, name: str, shape: tuple[Expr, ...], before: Value | None = None) -> Value:
+        """That array as it stands at this place of the program."""
         operands = () if before is None else (before.whole,)
-        found = Value(len(self.values), "cell", operands, shape, (name, version), False, self.region)
-        self.values.append(found)
-        self.sections.append(self.section)
-        return found
+        return self.value("cell", operands, shape, (name, len(self.values)), always=True)
+
+    def store(self, cell: Value, source: Operand, place: Window, shape: tuple[Expr, ...], how: str) -> Value:
+        """The cell after the source has been written to (or added to) a window of that shape."""
+        detail = Store(place, shape, how, cell.cell, len(self.values))
+        stored = self.value("store", (cell.whole, source), cell.shape, (detail,))
+        self.stores.append(stored)
+        return stored
 
     def _enclosed(self, operands: tuple[Operand, ...], detail: object) -> bool:
-        """Whether a value belongs to the region at work: it depends on the loop, or there is a condition alone."""
+        """Whether a value belongs to the region at work: it depends on a loop, or a condition alone encloses it."""
         if self.region is None:
             return False
-        symbol = self.region.symbol
-        if symbol is None:
+        if not self.region.loops:
             return any(not o.value.static for o in operands)
-        inside = (o.value.region is not None and o.value.region.top == self.region.top for o in operands)
-        return any(inside) or any(symbol in e.free_symbols for e in _expressions(detail))
+        symbols = {r.symbol for r in self.region.loops}
+        inside = (o.value.region is not None and o.value.region.block == self.region.block for o in operands)
+        return any(inside) or any(symbols & e.free_symbols for e in _expressions(detail))
 
     @staticmethod
     def _key(
@@ -196,13 +253,18 @@ class Graph:
         boolean: bool = False,
     ) -> Operand:
         """The operation element by element, over the axes (of `extents`) that its operands have."""
-        parts = tuple(operands)
-        axes = sorted({a for o in parts for a in o.axes})
-        place = {a: m for m, a in enumerate(axes)}
-        inner = tuple(Operand(o.value, tuple(place[a] for a in o.axes)) for o in parts)
+        inner, axes = _laid(tuple(operands))
         detail = (name,) if name else ()
         made = self.value(operation, inner, tuple(extents[a] for a in axes), detail, boolean=boolean)
-        return Operand(made, tuple(axes))
+        return Operand(made, axes)
+
+    def find(self, operation: str, name: str, operands: Iterable[Operand], extents: tuple[Expr, ...]) -> Operand | None:
+        """The same where it has been computed already, else None."""
+        inner, axes = _laid(tuple(operands))
+        shape, detail = tuple(extents[a] for a in axes), (name,) if name else ()
+        region = self.region if self._enclosed(inner, (shape, detail)) else None
+        found = self._known.get(self._key(operation, inner, shape, detail, False, region))
+        return None if found is None else Operand(found, axes)
 
     def full(self, operand: Operand, shape: tuple[Expr, ...]) -> Value:
         """The operand as a value of exactly these axes in this order, copied only where it has to be."""
@@ -220,10 +282,21 @@ class Graph:
         return self.value("copy", (value.whole,), value.shape, ("number",))
 
 
+def _laid(operands: tuple[Operand, ...]) -> tuple[tuple[Operand, ...], tuple[int, ...]]:
+    """The operands laid into an array of the axes that they have, and these axes."""
+    axes = sorted({a for o in operands for a in o.axes})
+    place = {a: m for m, a in enumerate(axes)}
+    return tuple(o.placed(place) for o in operands), tuple(axes)
+
+
 def _expressions(detail: object) -> Iterator[Basic]:
     """Every SymPy expression in nested tuples."""
     if isinstance(detail, Basic):
         yield detail
+    elif isinstance(detail, Store):
+        yield from detail.place.start
+    elif isinstance(detail, Window):
+        yield from detail.start
     elif isinstance(detail, tuple):
         for part in detail:
             yield from _expressions(part)

@@ -17,9 +17,9 @@ from sympy import Expr, Integer, Symbol
 from chainrule.symbolic.affine import Bounds, coefficient, nonnegative
 from chainrule.symbolic.errors import LoweringError
 
-from .values import Graph, Operand, Value
+from .values import Graph, Operand, Value, Window
 
-__all__ = ["Loops", "Window", "forms", "lifted", "merged", "read", "vanishes", "window"]
+__all__ = ["Loops", "forms", "lifted", "merged", "read", "vanishes", "view_of", "window"]
 
 _ZERO_AT_ZERO = {
     "negative", "absolute", "sign", "square", "sqrt", "sin", "tan", "arcsin", "arctan", "sinh", "tanh", "arcsinh",
@@ -49,29 +49,10 @@ class Loops:
         return {**self.known, **own}
 
 
-@dataclass(frozen=True)
-class Window:
-    """The detail of a view: element `start[a]` of each axis a of the array, `steps[m][a]` further for each axis m."""
-
-    start: tuple[Expr, ...]
-    steps: tuple[tuple[Expr, ...], ...]
-
-    @property
-    def overlapping(self) -> bool:
-        """Whether two axes of the view run along one axis of the array."""
-        return any(sum(s[a] != 0 for s in self.steps) > 1 for a in range(len(self.start)))
-
-    @property
-    def detail(self) -> tuple[object, ...]:
-        return "window", self.start, self.steps
-
-
 def window(value: Value) -> Window | None:
     """What a window views; None for any other value."""
-    if value.operation != "view" or value.detail[0] != "window":
-        return None
-    _, start, steps = value.detail
-    return Window(start, steps)  # type: ignore[arg-type]
+    found = value.detail[0] if value.operation == "view" else None
+    return found if isinstance(found, Window) else None
 
 
 def forms(operand: Operand, symbols: Sequence[Symbol]) -> tuple[Expr, ...]:
@@ -119,13 +100,17 @@ def _viewed(graph: Graph, base: Value, subscripts: Sequence[Expr], loops: Loops)
         shape = tuple(sp.expand(d + b + a) for d, b, a in zip(base.shape, before, after, strict=True))
         base = graph.value("pad", (base.whole,), shape, (tuple(before), tuple(after)))
         subscripts = [sp.expand(s + b) for s, b in zip(subscripts, before, strict=True)]
-    return _window(graph, base, subscripts, loops.symbols, loops.extents)
+    return view_of(graph, base, subscripts, loops.symbols, loops.extents)
 
 
-def _window(
+def view_of(
     graph: Graph, base: Value, subscripts: Sequence[Expr], symbols: Sequence[Symbol], extents: Sequence[Expr]
 ) -> Operand:
-    axes = tuple(m for m, s in enumerate(symbols) if any(s in e.free_symbols for e in subscripts))
+    """The elements of `base` at subscripts affine in the loops' symbols, each within its axis: a view over the loops.
+
+    Its axes come in the order in which the array has them.
+    """
+    axes = tuple(dict.fromkeys(m for e in subscripts for m, s in enumerate(symbols) if s in e.free_symbols))
     steps = []
     for m in axes:
         factors = [coefficient(e, symbols[m]) for e in subscripts]
@@ -137,7 +122,7 @@ def _window(
     identity = all(tuple(Integer(a == m) for a in range(base.rank)) == s for m, s in enumerate(steps))
     if identity and shape == base.shape and not any(start):
         return Operand(base, axes)
-    value = graph.value("view", (base.whole,), shape, Window(start, tuple(steps)).detail)
+    value = graph.value("view", (base.whole,), shape, (Window(start, tuple(steps)),))
     return Operand(value, axes)
 
 
@@ -206,7 +191,7 @@ def lifted(
     result = _through(graph, operation, name, inner, base.shape, boolean=boolean)
     if result.axes != tuple(range(base.rank)):
         return None
-    return _window(graph, result.value, subscripts, symbols, extents)
+    return view_of(graph, result.value, subscripts, symbols, extents)
 
 
 def _through(
@@ -236,7 +221,7 @@ def _through(
 
 
 def merged(graph: Graph, value: Value, groups: Iterable[tuple[int, Expr, Expr, Expr]]) -> Value:
-    """Axes m and m + 1 read as one, for each group (m, stride, start, extent), in an array of the value's own."""
+    """Axes m and m + 1 of an array read as one, for each group (m, stride, start, extent)."""
     pairs: Mapping[int, tuple[Expr, Expr, Expr]] = {m: rest for m, *rest in groups}  # type: ignore[misc]
     shape: list[Expr] = []
     skip = False
@@ -246,5 +231,5 @@ def merged(graph: Graph, value: Value, groups: Iterable[tuple[int, Expr, Expr, E
             continue
         skip = m in pairs
         shape.append(pairs[m][2] if skip else extent)
-    detail = ("merged", tuple((m, *rest) for m, rest in sorted(pairs.items())))
-    return graph.value("view", (value.whole,), tuple(shape), detail)
+    detail = tuple((m, *rest) for m, rest in sorted(pairs.items()))
+    return graph.value("view", (value.whole,), tuple(shape), (detail,))
