@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 
 import sympy as sp
 from sympy import Dummy, Expr, Symbol
 from sympy.core.relational import Relational
 from sympy.core.sorting import default_sort_key
 
-from chainrule.codegen.ir import Contract, Map, Reduce, Statement
+from chainrule.codegen.ir import Contract, Map, Reduce, Scatter, Statement
 from chainrule.symbolic.affine import lower_bounds, upper_bounds
 from chainrule.symbolic.expressions import Access, Call, Range, Reduction, Where
 from chainrule.symbolic.system import Equation
@@ -65,10 +65,8 @@ class _Writer:
             inner = ",".join(self.write(i) for i in node.indices)
             return (f"{node.name}[{inner}]" if inner else node.name), _ATOM
         if isinstance(node, Reduction):
-            conditions = [self._condition(g) for g in (*node.guards, *_inner_bounds(node.ranges))]
-            if not node.ranges:
-                return f"where({' and '.join(conditions)}, {self.write(node.body)}, 0)", _ATOM
-            return self.bound(node.kind, node.ranges, node.body, conditions), _SUM
+            body = self.bound(node.kind, node.ranges, node.body, node.guards)
+            return body, _SUM
         if isinstance(node, Where):
             parts = (self.write(node.condition), self.write(node.then), self.write(node.otherwise))
             return f"where({', '.join(parts)})", _ATOM
@@ -85,9 +83,6 @@ class _Writer:
             return f"{self.write(node.base, _ATOM)}^{self.write(node.exp, _ATOM)}", _POWER
         if isinstance(node, Relational):
             return f"{self.write(node.lhs)} {_SIGNS[type(node)]} {self.write(node.rhs)}", 0
-        if isinstance(node, (sp.And, sp.Or)):
-            joint = " and " if isinstance(node, sp.And) else " or "
-            return joint.join(self.write(a, int(isinstance(a, (sp.And, sp.Or)))) for a in sp.ordered(node.args)), 0
         if node.is_Symbol:
             return (self.index(node) if isinstance(node, Dummy) else node.name), _ATOM
         if node.is_Rational and not node.is_Integer:
@@ -97,21 +92,11 @@ class _Writer:
             return f"{name}({', '.join(self.write(a) for a in node.args)})", _ATOM
         return str(node), _ATOM
 
-    def bound(self, kind: str, ranges: Iterable[Range], body: Expr, conditions: Sequence[str] = ()) -> str:
-        over = self.over(ranges)
-        if conditions:
-            over = f"{{{over.strip('{}')}: {', '.join(conditions)}}}"
+    def bound(self, kind: str, ranges: Iterable[Range], body: Expr, guards: Iterable[Expr] = ()) -> str:
+        over = self.over(ranges, guards)
+        if over == "{}":
+            return self.write(body, _PRODUCT)
         return f"{kind}_{over} {self.write(body, _PRODUCT)}"
-
-    def _condition(self, guard: Expr) -> str:
-        """`guard >= 0`, every term on the side where it is positive."""
-        terms = sp.Add.make_args(sp.expand(guard))
-        left: list[Expr] = []
-        right: list[Expr] = []
-        for term in terms:
-            (right if term.could_extract_minus_sign() else left).append(abs(term) if term.is_number else term)
-        right = [t if t.is_number else -t for t in right]
-        return f"{self.write(sp.Add(*right))} <= {self.write(sp.Add(*left))}"
 
     def _sum(self, node: Expr) -> str:
         def place(term: Expr) -> tuple[object, ...]:
@@ -137,15 +122,10 @@ class _Writer:
         return "*".join(self.write(f, _PRODUCT) for f in factors)
 
 
-def _inner_bounds(ranges: Iterable[Range]) -> Iterator[Expr]:
-    """What bounds with an index in them say, as expressions >= 0."""
-    for r in ranges:
-        for bound in lower_bounds(r):
-            if bound.atoms(Dummy):
-                yield r.symbol - bound
-        for bound in upper_bounds(r):
-            if bound.atoms(Dummy):
-                yield bound - r.symbol
+def _stated(bound: Range) -> Iterable[Expr]:
+    """The bounds of an index that are not those of an axis: a lower one other than 0, an upper one with an index."""
+    yield from (bound.symbol - lower for lower in lower_bounds(bound) if lower != 0)
+    yield from (upper - bound.symbol for upper in upper_bounds(bound) if upper.atoms(Dummy))
 
 
 def expression_text(expression: Expr) -> str:

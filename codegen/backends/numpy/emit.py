@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 from dataclasses import dataclass
-from typing import cast
 
 import sympy as sp
 from sympy import Expr, Symbol
