@@ -204,17 +204,6 @@ def test_an_empty_domain_is_said_and_is_not_ok():
     assert "no point of the domain" in str(report)
 
 
-def test_derivatives_below_the_oracles_digits_are_not_called_wrong():
-    """1 + exp(-400 - z²): the derivative, near 1e-174, is lost in 80 digits of the cost's differences."""
-    kernels = Scalar(
-        lambda z: 1 + sp.exp(-400 - z**2),
-        lambda v: 1 + np.exp(-400 - v**2),
-        lambda v: -2 * v * np.exp(-400 - v**2),
-    )
-    report = check(kernels)
-    assert report, report.table()
-
-
 def test_points_keep_away_from_kinks(rng):
     system = scalar_model(lambda z: sp.Abs(z))
     for _ in range(200):
