@@ -26,6 +26,9 @@ __all__ = ["DIGITS", "OFFSETS", "STEP", "Direction", "Oracle", "Slopes", "direct
 
 DIGITS = 80
 PRECISE_STEP = "1e-25"
+PRECISE_FLOOR = 1e-40
+"""What central differences in so many digits leave out, in parts of the cost: their truncation is near 1e-50, the
+digits that are lost near 1e-55. Smaller derivatives are not told from 0."""
 STEP = 2.0**-10
 """The power of two next to ε^(1/5): points a few steps away from a float32 number are exact in float64."""
 
@@ -146,7 +149,8 @@ class Oracle:
         step = self._precise_numbers.context.mpf(PRECISE_STEP)
         cost = self._moved(self._precise, name, along, np.array([step, -step]), self._precise_numbers.array)
         slopes = ((cost[:, 0] - cost[:, 1]) / (2 * step)).astype(np.float64)
-        return Slopes(slopes, ROUNDOFF * np.abs(slopes), np.isfinite(slopes))
+        errors = ROUNDOFF * np.abs(slopes) + PRECISE_FLOOR * self.cost_error
+        return Slopes(slopes, errors, np.isfinite(slopes))
 
     def _chunks(self, along: Sequence[Direction], lanes: int) -> list[Sequence[Direction]]:
         width = max(1, LANE_POINTS // max(1, self.points * self.point.batch * lanes))

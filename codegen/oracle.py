@@ -78,6 +78,16 @@ def _subscripts_only(expression: Expr) -> bool:
     return all(n.is_integer for n in nodes) and not any(isinstance(n, (Access, Call, Delta)) for n in nodes)
 
 
+def _is_map_of_functions(e: Expr) -> bool:
+    """Whether functions are applied to whole values (after σ and tanh of sums, too), not summed first (softmax)."""
+    functions = (Call, *FUNCTIONS, *TEXTBOOK)
+    if isinstance(e, functions):
+        return True
+    inside = {n for r in walk(e) if isinstance(r, Reduction) for n in walk(r)}
+    found = {n in inside for n in walk(e) if isinstance(n, functions)}
+    return found == {False}
+
+
 class Evaluator:
     """A System at given sizes (one number for each size symbol), ready to be evaluated many times.
 
@@ -96,6 +106,7 @@ class Evaluator:
         self._arrays: dict[str, Value] = {}
         self._ready: dict[str, NDArray[np.bool_]] = {}
         self._read: list[Value] = []
+        self._folds = 0
 
     def run(self, values: Mapping[str, Value], lanes: int) -> dict[str, Value]:
         """Every tensor of the System, each of shape (declared shape…, lanes or 1).
@@ -192,7 +203,7 @@ class Evaluator:
         """The equation's value at the live points of the scope."""
         self._read = []
         value = self._value(equation.value, scope)
-        if self._is_transcendental_map(equation.value):
+        if _is_map_of_functions(equation.value):
             value = self.numbers.allow(value, self._read)
         where = tuple(self._integer(i, scope) for i in equation.indices)
         shape = np.broadcast_shapes(*(w.shape for w in where), scope.active.shape[:-1])
@@ -202,11 +213,6 @@ class Evaluator:
         self.numbers.store(self._arrays[equation.name], where, value, scope.active)
         live = np.broadcast_to(scope.active[..., 0], shape)
         self._ready[equation.name][tuple(w[live] for w in where)] = True
-
-    def _is_transcendental_map(self, e: Expr) -> bool:
-        nodes = list(walk(e))
-        functions = (Call, *FUNCTIONS, *TEXTBOOK)
-        return any(isinstance(n, functions) for n in nodes) and not any(isinstance(n, Reduction) for n in nodes)
 
     def _bind(self, r: Range, scope: _Scope) -> _Scope:
         """The scope with one more index, on a new axis before the others."""
@@ -323,14 +329,17 @@ class Evaluator:
     def _access(self, e: Access, scope: _Scope) -> Value:
         where = tuple(self._integer(i, scope) for i in e.indices)
         if not where:
-            self._read.append(self._arrays[e.name])
-            return self._arrays[e.name]
+            return self._noted(self._arrays[e.name])
         where = self._check_bounds(e, where, scope)
         if np.any(scope.active & ~self._ready[e.name][where][..., None]):
             raise OracleError(f"{e} is read at an element that no equation defines")
-        found = self.numbers.gather(self._arrays[e.name], where)
-        self._read.append(found)
-        return found
+        return self._noted(self.numbers.gather(self._arrays[e.name], where))
+
+    def _noted(self, value: Value) -> Value:
+        """A value that an equation reads, or a sum in it: what its functions are applied to."""
+        if not self._folds:
+            self._read.append(value)
+        return value
 
     def _check_bounds(self, e: Access, where: tuple[Integers, ...], scope: _Scope) -> tuple[Integers, ...]:
         """The subscripts, brought into bounds where the grid point takes no part; an error where it does."""
@@ -361,7 +370,10 @@ class Evaluator:
     def _reduction(self, e: Reduction, scope: _Scope) -> Value:
         inner = self._bound(e, scope)
         self.points += int(np.prod(inner.active.shape))
-        return self.numbers.fold(e.kind, self._value(e.body, inner), inner.active, len(e.ranges))
+        self._folds += 1
+        body = self._value(e.body, inner)
+        self._folds -= 1
+        return self._noted(self.numbers.fold(e.kind, body, inner.active, len(e.ranges)))
 
     def _bound(self, e: Reduction, scope: _Scope) -> _Scope:
         """The scope of a reduction's body: its indices bound, live where its guards hold."""

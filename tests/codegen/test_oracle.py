@@ -9,7 +9,7 @@ from hand_written import layer
 from interpreter import Interpreter, average_cost, numeric_gradient
 from sympy import And, Integer, Or
 
-from chainrule.codegen.differences import Oracle, directions
+from chainrule.codegen.differences import Direction, Oracle, directions
 from chainrule.codegen.error_scale import Bounded, summation_factor
 from chainrule.codegen.number_systems import Float, Precise
 from chainrule.codegen.oracle import FUNCTIONS, Evaluator, OracleError, evaluate
@@ -227,6 +227,15 @@ def test_three_derivatives_agree(sigma, rng):
         gradient = numeric_gradient(system, named, values, name)
         slopes = [np.sum(gradient * d.array) for d in along]
         np.testing.assert_allclose(slopes, precise.values, atol=1e-9)
+
+
+def test_derivatives_below_the_digits_of_the_oracle_are_within_its_error():
+    """exp(-360) beside 1: differences of the cost lose it in 80 digits."""
+    system = parse("data x[n]\nparameter w[n]\ncost = logsumexp[j](w[j] * x[j])")
+    values = {"x": np.array([[1.0, 1.0]]), "w": np.array([0.0, -360.0])}
+    oracle = Oracle(system, {size("n"): 2}, Point(values, 1), mean=True)
+    found = oracle.precise("w", [Direction(np.array([0.0, 1.0]), 1.0, (1,))])
+    assert abs(found.values[0] - np.exp(-360)) <= found.errors[0] < 1e-30
 
 
 def test_the_error_bound_covers_cancellation(rng):
