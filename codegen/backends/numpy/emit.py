@@ -28,9 +28,6 @@ from .values import Operand, Value
 
 __all__ = ["KernelText", "kernel_text"]
 
-_Places = tuple[tuple[Expr, ...], tuple[tuple[Expr, ...], ...], tuple[Expr, ...]]
-"""Where a scatter writes: start, steps and shape of the view."""
-
 _WIDTH = 104
 _EMPTY = {"maximum": "-np.inf", "minimum": "np.inf"}
 
