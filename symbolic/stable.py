@@ -4,7 +4,9 @@
 - log of a stored output (cross-entropy of a sigmoid or a softmax): the output's formula is put in;
 - softmax and log-sum-exp: the maximum is subtracted, at the level of indices:
 
-      m = max_k u_k,  e_i = exp(u_i - m),  S = Σ_k e_k,  softmax_i = e_i/S,  log Σ_k exp(u_k) = m + log S.
+      m = max_k u_k,  e_i = exp(u_i - m),  S = Σ_k e_k,  softmax_i = e_i/S,  log Σ_k exp(u_k) = m + log S,
+
+  and exp(u_i - l) is the same softmax_i where l is a stored log Σ_k exp(u_k).
 """
 
 from __future__ import annotations
@@ -151,7 +153,9 @@ class _Stabiliser:
         return rebuild(expression, [self._log_sum_exp(a, inner) for a in expression.args])
 
     def _softmax(self, expression: Expr, scope: _Scope) -> Expr:
-        """exp(u_i)/Σ_k exp(u_k) → exp(u_i - m)/Σ_k exp(u_k - m)."""
+        """exp(u_i)/Σ_k exp(u_k) → exp(u_i - m)/Σ_k exp(u_k - m), also where it is written exp(u_i - log Σ_k …)."""
+        if isinstance(expression, sp.exp):
+            return self._normalised(expression, scope) or expression
         if isinstance(expression, sp.Mul):
             for numerator in expression.args:
                 for quotient in expression.args:
@@ -162,12 +166,26 @@ class _Stabiliser:
         inner = scope.inside(expression)
         return rebuild(expression, [self._softmax(a, inner) for a in expression.args])
 
+    def _normalised(self, exponential: sp.exp, scope: _Scope) -> Expr | None:
+        """exp(u_i - l) → exp(u_i - m)/S where the tensor l holds log Σ_k exp(u_k), whose parts are there already."""
+        for term in sp.Add.make_args(exponential.args[0]):
+            equations = self.system.defining((-term).name) if isinstance(-term, Access) else ()
+            if len(equations) != 1 or not all(isinstance(i, Dummy) for i in (-term).indices):
+                continue
+            value = freshen(equations[0].value, dict(zip(equations[0].indices, (-term).indices, strict=True)))
+            if not isinstance(value, sp.log) or not _sum_of_exp(value.args[0]) or self._lookup(value, scope) is None:
+                continue
+            numerator = sp.exp(exponential.args[0] - term)
+            if any(_matches(numerator, value.args[0], r) for r in scope.ranges):
+                return self._shifted_quotient(numerator, value.args[0], scope)
+        return None
+
     def _shifted_quotient(self, numerator: Expr, total: Reduction, scope: _Scope) -> Expr:
         exponential, maximum, shifted = self._shifted(total, scope)
-        (bound, *others) = total.ranges
-        for r in scope.ranges if not others else ():
+        bound = total.ranges[0]
+        for r in scope.ranges:
             same = (r.lower, r.upper) == (bound.lower, bound.upper)
-            if same and total.body.xreplace({bound.symbol: r.symbol}) == numerator:
+            if same and _matches(numerator, total, r):
                 return exponential.xreplace({bound.symbol: r.symbol}) / shifted
         return sp.exp(numerator.args[0] - maximum) / shifted
 
@@ -256,6 +274,12 @@ def _unsigned(expression: Expr) -> Expr:
 
 def _sum_of_exp(expression: Expr) -> bool:
     return isinstance(expression, Reduction) and expression.kind == "sum" and isinstance(expression.body, sp.exp)
+
+
+def _matches(numerator: Expr, total: Reduction, bound: Range) -> bool:
+    """Whether the numerator is the term of the sum, over one index, at that index."""
+    (symbol, *others) = total.bound_symbols
+    return not others and total.body.xreplace({symbol: bound.symbol}) == numerator
 
 
 def _storable(total: Reduction) -> bool:
