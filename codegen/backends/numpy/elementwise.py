@@ -186,9 +186,11 @@ class Elementwise:
             guards = tuple(g for g in guards if not nonnegative(g, self.loops.bounds))
             if not guards:
                 return self._build(e.then)
-            if e.otherwise == 0 and isinstance(e.then, Access):
+            if e.otherwise == 0 and e.then != 1:
                 then = self._build(e.then)
-                return self.guarded([g for g in guards if not vanishes(then, g, self.loops)], then, Integer(0))
+                if isinstance(e.then, Access):
+                    guards = tuple(g for g in guards if not vanishes(then, g, self.loops))
+                return self.guarded(guards, then, Integer(0))
         condition = self._build(e.condition)
         if (e.then, e.otherwise) == (1, 0):
             return condition
