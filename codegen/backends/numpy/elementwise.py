@@ -15,6 +15,7 @@ from sympy import Expr, Integer, Rational, Symbol
 from sympy.codegen.cfunctions import expm1, hypot, log1p
 from sympy.logic.boolalg import Boolean
 
+from chainrule.codegen.backends.formula import content
 from chainrule.symbolic.affine import guards_of, nonnegative
 from chainrule.symbolic.errors import LoweringError
 from chainrule.symbolic.expressions import Access, Call, Delta, Maximum, Minimum, Where, contains
@@ -212,9 +213,9 @@ class Elementwise:
     # --- sums
 
     def _sum(self, e: sp.Add) -> Operand:
-        content, e = e.primitive()
-        if content != 1:
-            return self.product(content, [self._number(e)])
+        common, e = content(e)
+        if common != 1:
+            return self.product(common, [self._number(e)])
         constant = Integer(0)
         terms: list[tuple[bool, Operand]] = []
         for term in e.args:
@@ -267,8 +268,8 @@ class Elementwise:
                 constant *= factor
                 continue
             if factor.is_Add:  # SymPy writes 2*(a - y) as 2*a - 2*y
-                content, factor = factor.primitive()
-                constant *= content
+                common, factor = content(factor)
+                constant *= common
             if isinstance(factor, sp.Pow) and factor.exp.is_number and factor.exp.is_negative:
                 below.append(self._number(factor.base**-factor.exp))
             else:
