@@ -168,7 +168,7 @@ class _Builder:
         symbols = {r.symbol: Symbol(f"_{m}", integer=True) for m, r in enumerate(order)}
         extents = tuple(_extent(r) for r in order)
         loops = Loops(extents, tuple(r.symbol.name for r in order), known)
-        elementwise = Elementwise(self._graph, self._buffers, self._kernel.functions, loops)
+        elementwise = Elementwise(self._graph, self._buffers, self._kernel.functions, loops, self._shared)
         factors = tuple(f.xreplace(symbols) for f in found.factors)
         kept = tuple(order.index(r) for r in found.kept)
         if found.kind == "map":

@@ -7,7 +7,7 @@ is 0 or 1 by a condition multiplies last, as a mask.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import reduce
 
 import sympy as sp
@@ -22,7 +22,7 @@ from chainrule.symbolic.expressions import Access, Call, Delta, Maximum, Minimum
 from chainrule.symbolic.primitives import Sigmoid, Softplus
 from chainrule.symbolic.system import FunctionDefinition
 
-from .recall import masked_exponential, scaled_operand
+from .recall import masked_exponential, scaled_operand, weighted
 from .values import Graph, Operand
 from .windows import Loops, lifted, read, vanishes
 
@@ -48,11 +48,16 @@ class Elementwise:
     """Builds the values of one statement's formula, written in the symbols of its loops.
 
     `buffers` holds what each buffer that is already written is made of, `functions` the definitions
-    of the calls. Raises LoweringError for a function that NumPy has no counterpart of.
+    of the calls; `shared` are the numbers of values that several statements read. Raises LoweringError for a function that NumPy has no counterpart of.
     """
 
     def __init__(
-        self, graph: Graph, buffers: Mapping[str, Operand], functions: Iterable[FunctionDefinition], loops: Loops
+        self,
+        graph: Graph,
+        buffers: Mapping[str, Operand],
+        functions: Iterable[FunctionDefinition],
+        loops: Loops,
+        shared: Collection[int] = (),
     ) -> None:
         self._graph = graph
         self._buffers = buffers
@@ -60,6 +65,7 @@ class Elementwise:
         self._axis: dict[Expr, int] = {s: m for m, s in enumerate(loops.symbols)}
         self.loops = loops
         self.finished = frozenset(o.value.number for o in buffers.values())
+        self._shared = shared
         self._made: dict[Expr, Operand] = {}
 
     def build(self, formula: Expr) -> Operand:
@@ -289,6 +295,8 @@ class Elementwise:
             return reduce(self._both, masks)
         if constant != 1 and len(numbers) == 1 and not masks:
             scaled = scaled_operand(self._graph, constant, numbers[0])
+            if scaled is None and numbers[0].value.number not in self._shared:
+                scaled = weighted(self._graph, constant, numbers[0])
             if scaled is not None:
                 return scaled
         if constant == -1 and numbers:

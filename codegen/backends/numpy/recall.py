@@ -4,6 +4,7 @@
     exp(a - (m + log(s)))                    =  exp(a - m) / s                     softmax from its parts
     Σ_j (Σ_e d[i, e]·v[j, e])·p[i, j]        =  Σ_e d[i, e]·o[i, e], o = Σ_j p·v   attention, backwards
     c·Σ_f q[i, f]·k[j, f]                    =  Σ_f (c·q[i, f])·k[j, f]            the smaller array is scaled
+    c·Σ_k x[s, k]                            =  Σ_k c·x[s, k]                      a vector of c in the place of ones
 
 Each is used only where the other parts exist, or grow slower than what they replace. (A sum of
 products that an infinity of a masked element would reach by 0·∞ is one here as it is in any BLAS call.)
@@ -16,9 +17,10 @@ from collections.abc import Sequence
 import sympy as sp
 from sympy import Expr
 
+from .contractions import by_weights
 from .values import Graph, Operand, Value
 
-__all__ = ["known_sum", "masked_exponential", "regrouped", "scaled_operand"]
+__all__ = ["known_sum", "masked_exponential", "regrouped", "scaled_operand", "weighted"]
 
 
 def _inside(operand: Operand, name: str) -> list[Operand] | None:
@@ -98,6 +100,18 @@ def known_sum(graph: Graph, b: Operand, c: Operand, gone: Sequence[int]) -> Oper
             if len(set(places.values())) == len(places) and {places[x] for x in places if x >= value.rank} == set(gone):
                 return Operand(value, tuple(places[m] for m in range(value.rank)))
     return None
+
+
+def weighted(graph: Graph, constant: Expr, operand: Operand) -> Operand | None:
+    """constant · Σ of one array as the product with a vector of that number, where the sum is a product with ones."""
+    value = operand.value
+    if value.operation != "sum" or len(value.operands) != 1 or not value.rank or value.static:
+        return None
+    if by_weights(value) is None:
+        return None
+    count, *weights = value.detail
+    detail = (count, sp.Mul(constant, *weights))
+    return Operand(graph.value("sum", value.operands, value.shape, detail), operand.axes)
 
 
 def scaled_operand(graph: Graph, constant: Expr, operand: Operand) -> Operand | None:
