@@ -16,7 +16,7 @@ proved to be positive. (An infinity in a tensor reaches such a sum by 0·∞, as
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import sympy as sp
@@ -25,40 +25,20 @@ from sympy import Dummy, Expr, Integer
 from .affine import bounds_of, box, lower_bounds, nonnegative, upper_bounds, with_guards
 from .domains import unproved
 from .errors import LoweringError
-from .expressions import Access, Delta, Range, Reduction, Where, accesses, freshen, index, rebuild, walk
-from .samples import BATCH
+from .expressions import Access, Delta, Range, Reduction, Where, accesses, rebuild, walk
 from .simplify import tidied
-from .stable import canonical
-from .system import Equation, Role, System, Tensor
+from .stored import Part, Store, spans
+from .system import Equation, System
 
 __all__ = ["masked"]
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A value that may be stored over a box: a range for each of its indices."""
-
-    value: Expr
-    place: tuple[Range, ...]
-
-    @property
-    def ordered(self) -> tuple[Range, ...]:
-        """The ranges in the order in which the indices appear, whatever their names are."""
-        table = {r.symbol: r for r in self.place}
-        return tuple(table[v] for v in canonical(self.value)[1])
-
-    @property
-    def key(self) -> Hashable:
-        """Equal for equal values over equal boxes."""
-        return canonical(self.value)[0], tuple((r.lower, r.upper) for r in self.ordered)
 
 
 @dataclass(frozen=True)
 class _Candidate:
     """A sum under conditions, of factors that would be stored, a scale of theirs, and the rest."""
 
-    own: _Part  # where(conditions, factors, 0)
-    scaled: _Part  # where(conditions, factors · scale, 0)
+    own: Part  # where(conditions, factors, 0)
+    scaled: Part  # where(conditions, factors · scale, 0)
     scale: Expr  # elementwise functions of some of the same indices
     rest: Expr
     ranges: tuple[Range, ...]  # of the sum, free of other indices
@@ -90,8 +70,7 @@ class _Masks:
     def __init__(self, system: System, chosen: Mapping[Expr, _Candidate]) -> None:
         self.system = system
         self.chosen = chosen
-        self.tensors, self.equations = list(system.tensors), list[Equation]()
-        self.stored: dict[Hashable, str] = {}
+        self.store = Store(system)
         scaled = Counter(c.scaled.key for c in chosen.values() if c.scale != 1)
         self.scaled = {key for key, count in scaled.items() if count > 1}
         self.alone = {c.own.key for c in chosen.values() if c.scaled.key not in self.scaled}
@@ -100,8 +79,9 @@ class _Masks:
         """The System with the stored values, each before its first reader."""
         for equation in self.system.equations:
             value = self._replaced(equation.value, equation.name)
-            self.equations.append(equation if value == equation.value else replace(equation, value=tidied(value)))
-        return self.system.with_equations(self.equations, self.tensors)
+            changed = value != equation.value
+            self.store.equations.append(replace(equation, value=tidied(value)) if changed else equation)
+        return self.store.system()
 
     def _replaced(self, node: Expr, name: str) -> Expr:
         candidate = self.chosen.get(node)
@@ -117,36 +97,16 @@ class _Masks:
 
     def _read(self, candidate: _Candidate, name: str) -> tuple[Expr, Expr]:
         """The stored value at the sum's indices, and the other factors."""
-        if candidate.scaled.key not in self.scaled:
-            return self._stored(candidate.own, candidate.own.value, name), candidate.scale * candidate.rest
-        value = candidate.scaled.value
-        if candidate.own.key in self.alone:
-            value = self._stored(candidate.own, candidate.own.value, name) * candidate.scale
-        return self._stored(candidate.scaled, value, name), candidate.rest
-
-    def _stored(self, part: _Part, value: Expr, name: str) -> Access:
-        """The tensor that holds the part; made, with this formula for it, where there is none."""
-        if part.key not in self.stored:
-            name = self._fresh(f"{name}_masked")
-            renamed = {r.symbol: index(r.symbol.name) for r in part.ordered}
-            ranges = tuple(replace(r, symbol=renamed[r.symbol]) for r in part.ordered)
-            shape = tuple(sp.expand(r.upper + 1) for r in ranges)
-            self.tensors.append(Tensor(name, shape, Role.DEFINED, BATCH in shape))
-            indices = tuple(r.symbol for r in ranges)
-            self.equations.append(Equation(name, indices, ranges, freshen(value, renamed)))
-            self.stored[part.key] = name
-        return Access(self.stored[part.key], *(r.symbol for r in part.ordered))
-
-    def _fresh(self, name: str) -> str:
-        taken = {t.name for t in self.tensors}
-        while name in taken:
-            name += "_"
-        return name
+        own, scaled, name = candidate.own, candidate.scaled, f"{name}_masked"
+        if scaled.key not in self.scaled:
+            return self.store.read(own, own.value, name), candidate.scale * candidate.rest
+        value = scaled.value
+        if own.key in self.alone:
+            value = self.store.read(own, own.value, name) * candidate.scale
+        return self.store.read(scaled, value, name), candidate.rest
 
 
-def _candidates(
-    equation: Equation, system: System, positive: frozenset[str]
-) -> list[tuple[Expr, _Candidate]]:
+def _candidates(equation: Equation, system: System, positive: frozenset[str]) -> list[tuple[Expr, _Candidate]]:
     """The outermost reductions of the equation that can be rewritten."""
     found: list[tuple[Expr, _Candidate]] = []
 
@@ -187,13 +147,11 @@ def _candidate(
     scale = [f for f in factors if f.args and not isinstance(f, Access) and f.free_symbols & bounds.keys() <= home]
     condition = sp.And(*(c >= 0 for c in conditions))
     place = tuple(r for r in every if r.symbol in home)
-    parts = (_Part(Where(condition, sp.Mul(*own, *more), Integer(0)), place) for more in ((), scale))
+    parts = (Part(Where(condition, sp.Mul(*own, *more), Integer(0)), place) for more in ((), scale))
     return _Candidate(*parts, sp.Mul(*scale), sp.Mul(*(f for f in factors if f not in scale)), every[len(scope) :])
 
 
-def _own(
-    body: Expr, indices: set[Dummy], bound: frozenset[Dummy], positive: frozenset[str]
-) -> list[Expr] | None:
+def _own(body: Expr, indices: set[Dummy], bound: frozenset[Dummy], positive: frozenset[str]) -> list[Expr] | None:
     """The factors to store: those that have all of the indices, and any that may be infinite elsewhere.
 
     None where there are none, or they have together more indices than a tensor that they read.
@@ -204,7 +162,7 @@ def _own(
     if home is None:
         return None
     own = [f for f in factors if sets[f] == home or not _finite(f, positive)]
-    if any(not sets[f] <= home for f in own) or not any(home <= a.free_symbols for f in own for a in accesses(f)):
+    if any(not sets[f] <= home for f in own) or not any(spans(a, set(home)) for f in own for a in accesses(f)):
         return None
     return own
 

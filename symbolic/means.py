@@ -25,9 +25,9 @@ def without_deviations(system: System) -> Callable[[Expr], Expr]:
     def visit(node: Expr) -> Expr:
         if isinstance(node, Access):
             return node
-        if isinstance(node, Reduction) and node.kind == "sum" and not node.guards:
-            if any(_cancels(part, means) for part in _separate_sums(node)):
-                return Integer(0)
+        plain = isinstance(node, Reduction) and node.kind == "sum" and not node.guards
+        if plain and any(_cancels(part, means) for part in _separate_sums(node)):
+            return Integer(0)
         return rebuild(node, [visit(a) for a in node.args])
 
     return visit

@@ -39,7 +39,7 @@ from .simplify import tidied
 from .stable_scalar import log_form, stabilised
 from .system import Equation, FunctionDefinition, Role, System, Tensor
 
-__all__ = ["canonical", "derivative_name", "stable"]
+__all__ = ["canonical", "derivative_name", "grouped", "stable"]
 
 
 def derivative_name(name: str, orders: tuple[int, ...], parameters: tuple[sp.Symbol, ...]) -> str:
@@ -95,7 +95,7 @@ class _Stabiliser:
             self.equations.append(replace(equation, value=value))
         return replace(
             system,
-            equations=tuple(replace(e, value=_scalar(self._named(e.value))) for e in _grouped(self.equations)),
+            equations=tuple(replace(e, value=_scalar(self._named(e.value))) for e in grouped(self.equations)),
             tensors=tuple(self.tensors),
             functions=tuple(self.functions.values()),
         )
@@ -238,7 +238,7 @@ class _Stabiliser:
         return name
 
 
-def _grouped(equations: list[Equation]) -> list[Equation]:
+def grouped(equations: list[Equation]) -> list[Equation]:
     """The equations with those of each recurrence together, behind the parts that are computed before them."""
     reads: dict[str, list[str]] = {}
     for equation in equations:

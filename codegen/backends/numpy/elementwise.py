@@ -22,7 +22,7 @@ from chainrule.symbolic.expressions import Access, Call, Delta, Maximum, Minimum
 from chainrule.symbolic.primitives import Sigmoid, Softplus
 from chainrule.symbolic.system import FunctionDefinition
 
-from .recall import masked_exponential, scaled_operand, weighted
+from .recall import masked_exponential, row_apart, scaled_operand, weighted
 from .values import Graph, Operand
 from .windows import Loops, lifted, read, vanishes
 
@@ -48,7 +48,8 @@ class Elementwise:
     """Builds the values of one statement's formula, written in the symbols of its loops.
 
     `buffers` holds what each buffer that is already written is made of, `functions` the definitions
-    of the calls; `shared` are the numbers of values that several statements read. Raises LoweringError for a function that NumPy has no counterpart of.
+    of the calls; `shared` are the numbers of values that several statements read. Raises LoweringError
+    for a function that NumPy has no counterpart of.
     """
 
     def __init__(
@@ -299,29 +300,17 @@ class Elementwise:
                 scaled = weighted(self._graph, constant, numbers[0])
             if scaled is not None:
                 return scaled
-        rows = self._rows_first(constant, numbers)
-        if rows is not None:
-            return reduce(lambda u, v: self._apply("multiply", u, v), [rows, *masks])
+        if len(numbers) > 1 and numbers[-1].value.number not in self._shared:
+            apart = row_apart(numbers[-1], numbers[:-1])
+            if apart is not None:
+                name, row, whole = apart
+                few = self.product(constant, numbers[:-1])
+                return self.product(Integer(1), [self._apply(name, few, row), whole, *masks])
         if constant == -1 and numbers:
             return self._apply("negative", self.product(Integer(1), [*numbers, *masks]))
         if constant != 1:
             numbers.insert(min(1, len(numbers)), self._graph.scalar(constant))
         return reduce(lambda u, v: self._apply("multiply", u, v), [*numbers, *masks])
-
-    def _rows_first(self, constant: Expr, numbers: list[Operand]) -> Operand | None:
-        """c·(a/s) as (c/s)·a where c and s have fewer axes than a, and nothing else reads a/s."""
-        if len(numbers) < 2 or numbers[-1].value.operation != "ufunc" or numbers[-1].value.number in self._shared:
-            return None
-        *others, last = numbers
-        name, parts = last.value.detail[0], [o.placed(last.axes) for o in last.value.operands]
-        for a, s in zip(parts, parts[::-1], strict=True) if name in ("multiply", "divide") else ():
-            if a.axes != last.axes or len(s.axes) >= len(a.axes) or s.scalar is not None:
-                continue
-            if name == "divide" and s is parts[0] or not all(set(o.axes) <= set(s.axes) for o in others):
-                continue
-            row = self.product(constant, others if name == "divide" else [*others, s])
-            return self._apply("multiply", self._apply("divide", row, s) if name == "divide" else row, a)
-        return None
 
     def _both(self, u: Operand, v: Operand) -> Operand:
         return self.apply("ufunc", "logical_and", [u, v], boolean=True)

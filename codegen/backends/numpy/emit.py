@@ -284,7 +284,7 @@ class _Emitter:
         return f"np.{chosen.call}({left}, {right}, out={out})"
 
     def _single_sum(self, value: Value) -> str:
-        """Leading or trailing axes of one array, summed by a product with ones, or with the number they are scaled by."""
+        """Leading or trailing axes of an array, summed by a product with ones, or with what scales them."""
         (operand,) = value.operands
         source = operand.value
         extents = [e for e, a in zip(source.shape, operand.axes, strict=True) if a >= value.rank]

@@ -4,6 +4,7 @@
     exp(a - (m + log(s)))                    =  exp(a - m) / s                     softmax from its parts
     Σ_j (Σ_e d[i, e]·v[j, e])·p[i, j]        =  Σ_e d[i, e]·o[i, e], o = Σ_j p·v   attention, backwards
     c·Σ_f q[i, f]·k[j, f]                    =  Σ_f (c·q[i, f])·k[j, f]            the smaller array is scaled
+    c[s]·(a[s, k]/t[s])                      =  (c[s]/t[s])·a[s, k]                rows first
     c·Σ_k x[s, k]                            =  Σ_k c·x[s, k]                      a vector of c in the place of ones
 
 Each is used only where the other parts exist, or grow slower than what they replace. (A sum of
@@ -20,7 +21,7 @@ from sympy import Expr
 from .contractions import by_weights
 from .values import Graph, Operand, Value
 
-__all__ = ["known_sum", "masked_exponential", "regrouped", "scaled_operand", "weighted"]
+__all__ = ["known_sum", "masked_exponential", "regrouped", "row_apart", "scaled_operand", "weighted"]
 
 
 def _inside(operand: Operand, name: str) -> list[Operand] | None:
@@ -99,6 +100,19 @@ def known_sum(graph: Graph, b: Operand, c: Operand, gone: Sequence[int]) -> Oper
                 continue
             if len(set(places.values())) == len(places) and {places[x] for x in places if x >= value.rank} == set(gone):
                 return Operand(value, tuple(places[m] for m in range(value.rank)))
+    return None
+
+
+def row_apart(operand: Operand, others: Sequence[Operand]) -> tuple[str, Operand, Operand] | None:
+    """The parts of a/s or a·s where s has fewer axes than a and all that the others have: they may meet s before a."""
+    value = operand.value
+    if value.operation != "ufunc" or value.detail[0] not in ("multiply", "divide"):
+        return None
+    one, two = (o.placed(operand.axes) for o in value.operands)
+    for whole, row in ((one, two), (two, one)) if value.detail[0] == "multiply" else ((one, two),):
+        fewer = len(row.axes) < len(whole.axes) == len(operand.axes) and row.scalar is None
+        if fewer and all(set(o.axes) <= set(row.axes) for o in others):
+            return str(value.detail[0]), row, whole
     return None
 
 
