@@ -345,7 +345,8 @@ class Elementwise:
     # --- functions that must not overflow
 
     def _sigmoid(self, e: Sigmoid) -> Operand:
-        decay = self._apply("exp", self._apply("negative", self._number(e.args[0])))
+        negative = self._number(-e.args[0]) if e.args[0].is_Mul else self._apply("negative", self._number(e.args[0]))
+        decay = self._apply("exp", negative)
         return self._apply("reciprocal", self._apply("add", decay, self._graph.scalar(1)))
 
     def _softplus(self, e: Softplus) -> Operand:
