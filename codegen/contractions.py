@@ -103,6 +103,15 @@ class Factors:
         indices = (left.indices | right.indices) - {r.symbol for r in reduced}
         return value, tuple(r for r in self.every if r.symbol in indices)
 
+    def axes(self, group: Group) -> tuple[Range, ...]:
+        """The group's ranges in the order in which a tensor of its has them, so that both are walked alike."""
+        own = [r for r in self.every if r.symbol in group.indices]
+        read = (n for f in group.factors for n in walk(f) if isinstance(n, Access))
+        for access in sorted(read, key=lambda a: (a.name, str(a.indices))):
+            if group.indices <= set(access.indices):
+                return tuple(sorted(own, key=lambda r: access.indices.index(r.symbol)))
+        return tuple(own)
+
     def oriented(self) -> tuple[Group, Group]:
         """The last two groups, the one that carries the earlier index of the result on the left."""
         left, right = self.groups

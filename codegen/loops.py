@@ -326,7 +326,7 @@ class Lowering:
         """The group as one access: itself, or a Map of its factors."""
         if group.access is not None:
             return group.access
-        ranges = tuple(r for r in factors.every if r.symbol in group.indices)
+        ranges = factors.axes(group)
         body = sp.Mul(*group.factors)
 
         def make(target: Access) -> None:

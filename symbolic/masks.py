@@ -147,8 +147,9 @@ def _candidate(
     scale = [f for f in factors if f.args and not isinstance(f, Access) and f.free_symbols & bounds.keys() <= home]
     condition = sp.And(*(c >= 0 for c in conditions))
     place = tuple(r for r in every if r.symbol in home)
-    parts = (Part(Where(condition, sp.Mul(*own, *more), Integer(0)), place) for more in ((), scale))
-    return _Candidate(*parts, sp.Mul(*scale), sp.Mul(*(f for f in factors if f not in scale)), every[len(scope) :])
+    alone, scaled = (Part(Where(condition, sp.Mul(*own, *more), Integer(0)), place) for more in ((), scale))
+    rest = sp.Mul(*(f for f in factors if f not in scale))
+    return _Candidate(alone, scaled, sp.Mul(*scale), rest, every[len(scope) :])
 
 
 def _own(body: Expr, indices: set[Dummy], bound: frozenset[Dummy], positive: frozenset[str]) -> list[Expr] | None:

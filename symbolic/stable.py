@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 
 import sympy as sp
@@ -238,7 +238,7 @@ class _Stabiliser:
         return name
 
 
-def grouped(equations: list[Equation]) -> list[Equation]:
+def grouped(equations: Sequence[Equation]) -> list[Equation]:
     """The equations with those of each recurrence together, behind the parts that are computed before them."""
     reads: dict[str, list[str]] = {}
     for equation in equations:
@@ -246,7 +246,7 @@ def grouped(equations: list[Equation]) -> list[Equation]:
     for group in components(reads):
         if recurrent(group, reads):
             equations = [equations[m] for m in together([e.name for e in equations], group)]
-    return equations
+    return list(equations)
 
 
 def canonical(expression: Expr) -> tuple[Expr, tuple[Dummy, ...]]:

@@ -179,3 +179,10 @@ def test_hygiene_no_index_is_bound_twice_nor_left_free():
             assert not free, equation
     assert not contains(case("rnn").derivation.gradient("u").value, lambda n: isinstance(n, Partial | Call))
     assert accesses(case("rnn").derivation.gradient("u").value)
+
+
+def test_no_index_has_the_name_of_a_size() -> None:
+    """h[T, i] tells no letter for the axis whose last element it is: its index stays t."""
+    text = "data x[T], y\nparameter w\nh[0] = 0\nh[t] = tanh(w*h[t - 1] + x[t - 1])\ncost = (h[T] - y)**2\n"
+    found = next(e for e in derive(parse(text)).result.equations if e.name == "dh")
+    assert [r.symbol.name for r in found.ranges] == ["t"]

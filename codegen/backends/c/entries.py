@@ -155,4 +155,5 @@ def _layouts(body: Body) -> list[str]:
         found.setdefault("natural" if product.right_column == 1 else "transposed")
         if product.left_depth != 1:
             found.setdefault("strided")
+        found.setdefault("adding" if product.added else "plain")
     return list(found)

@@ -30,7 +30,7 @@ def emit_contract(body: Body, statement: Contract) -> None:
         return
     body.explain([statement])
     body.products.append(plan)
-    loops = body.loops(plan.batch)
+    loops = body.loops((*plan.batch, *plan.added))
     found = body.nest(loops, loops.ranges, loops.symbols)
     opened = body.open_loops(loops, found.loops, Levels(found.loops))
     inside = {r.symbol: Integer(0) for r in statement.loops}
@@ -48,5 +48,14 @@ def emit_contract(body: Body, statement: Contract) -> None:
     left = f"{start(plan.left)}, {count(plan.left_row)}, {count(plan.left_depth)}"
     right = f"{start(plan.right)}, {count(plan.right_depth)}, {count(plan.right_column)}"
     out = f"{start(statement.out)}, {count(plan.out_row)}"
-    body.code.add(f"matrix_product({extents}, {left}, {right}, {out}, {body.space_name});")
+    counting = [loops.env[r.symbol] for r in loops.ranges[len(plan.batch) :]]
+    call, later = (
+        ("matrix_product_add", f", {' || '.join(f'{n} > 0' for n in counting)}")
+        if counting
+        else (
+            "matrix_product",
+            "",
+        )
+    )
+    body.code.add(f"{call}({extents}, {left}, {right}, {out}, {body.space_name}{later});")
     body.code.close(opened)
