@@ -10,7 +10,7 @@ that multiplies them by tensors along others. It is no larger than a tensor that
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import sympy as sp
@@ -33,38 +33,76 @@ class _Use:
 
     factors: tuple[Expr, ...]
     part: Part
-    here: Mapping[Expr, Expr]  # an index of the part -> what stands for it in the sum
+    here: Mapping[Expr, tuple[Expr, Expr]]  # an index of the part -> the sum's index and the shift that it is read with
     contracted: bool
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The tensor of a part: which of the part's axes its axes are, and by how much each is shifted."""
+
+    name: str
+    axes: tuple[int, ...]
+    shifts: tuple[Expr, ...]
 
 
 def with_shared_factors(system: System) -> System:
     """The System whose sums read the products that two or more of them share from a tensor; same outputs."""
-    uses: dict[Expr, list[_Use]] = {}
+    uses: dict[Expr, tuple[_Use, ...]] = {}
     for equation in system.equations:
         for reduction in _sums(equation.value):
-            uses.setdefault(reduction, []).extend(_uses(reduction, equation, lambda name: system.tensor(name).shape))
+            uses[reduction] = tuple(_uses(reduction, equation, lambda name: system.tensor(name).shape))
     every = [u for found in uses.values() for u in found]
     counts = Counter(u.part.key for u in every)
     needed = {u.part.key for u in every if u.contracted}
     chosen = {k for k, count in counts.items() if count > 1 and k in needed}
-    if not chosen:
-        return system
-    store = Store(system)
-    for equation in system.equations:
-        table: dict[Expr, Expr] = {}
-        for reduction in _sums(equation.value):
-            body = reduction.body
-            for use in uses[reduction]:
-                if use.part.key in chosen:
-                    read = store.read(use.part, use.part.value, f"{equation.name}_factor")
-                    rest = [f for f in sp.Mul.make_args(body) if f not in use.factors]
-                    body = sp.Mul(Access(read.name, *(i.xreplace(dict(use.here)) for i in read.indices)), *rest)
-            if body != reduction.body:
-                table[reduction] = Reduction("sum", body, reduction.ranges, reduction.guards)
-        value = _replaced(equation.value, table)
-        store.equations.append(equation if value == equation.value else replace(equation, value=value))
-    made = store.system()
-    return made.with_equations(grouped(made.equations))
+    return _Factors(system, uses, chosen).run() if chosen else system
+
+
+class _Factors:
+    """The System in the making; the keys in `chosen` say which parts are stored."""
+
+    def __init__(self, system: System, uses: Mapping[Expr, Sequence[_Use]], chosen: set[Hashable]) -> None:
+        self.system = system
+        self.uses = uses
+        self.chosen = chosen
+        self.store = Store(system)
+        self.places: dict[Hashable, _Place] = {}
+
+    def run(self) -> System:
+        """The System with the stored products, each before its first reader."""
+        for equation in self.system.equations:
+            value = self._replaced(equation.value, equation.name)
+            self.store.equations.append(equation if value == equation.value else replace(equation, value=value))
+        made = self.store.system()
+        return made.with_equations(grouped(made.equations))
+
+    def _replaced(self, node: Expr, name: str) -> Expr:
+        if node not in self.uses:
+            return rebuild(node, [self._replaced(a, name) for a in node.args])
+        body = node.body
+        for use in self.uses[node]:
+            if use.part.key in self.chosen:
+                rest = [f for f in sp.Mul.make_args(body) if f not in use.factors]
+                body = sp.Mul(self._read(use, name), *rest)
+        return node if body == node.body else Reduction("sum", body, node.ranges, node.guards)
+
+    def _read(self, use: _Use, name: str) -> Access:
+        """The product from its tensor, whose indices are those of the first reader: in a recurrence, its step."""
+        key, symbols = use.part.key, [r.symbol for r in use.part.axes]
+        if key not in self.places:
+            moves = {v: v + use.here[v][1] for v in symbols}
+            ranges = (
+                replace(r, lower=r.lower - use.here[r.symbol][1], upper=r.upper - use.here[r.symbol][1])
+                for r in use.part.place
+            )
+            first = Part(_moved(use.part.value, moves), tuple(ranges))
+            access = self.store.read(first, first.value, f"{name}_factor")
+            axes = tuple(symbols.index(v) for v in access.indices)
+            self.places[key] = _Place(access.name, axes, tuple(use.here[symbols[m]][1] for m in axes))
+        place = self.places[key]
+        here = [sp.Add(*use.here[symbols[m]]) - shift for m, shift in zip(place.axes, place.shifts, strict=True)]
+        return Access(place.name, *here)
 
 
 def _sums(expression: Expr) -> Iterator[Reduction]:
@@ -75,10 +113,6 @@ def _sums(expression: Expr) -> Iterator[Reduction]:
     else:
         for part in expression.args:
             yield from _sums(part)
-
-
-def _replaced(node: Expr, table: Mapping[Expr, Expr]) -> Expr:
-    return table[node] if node in table else rebuild(node, [_replaced(a, table) for a in node.args])
 
 
 def _uses(reduction: Reduction, equation: Equation, shape: Shapes) -> Iterator[_Use]:
@@ -118,7 +152,7 @@ def _narrowed(bound: Range, guards: Sequence[Expr]) -> Range:
     return bound
 
 
-def _unshifted(own: Sequence[Expr], ranges: Sequence[Range]) -> tuple[Part, dict[Expr, Expr]] | None:
+def _unshifted(own: Sequence[Expr], ranges: Sequence[Range]) -> tuple[Part, dict[Expr, tuple[Expr, Expr]]] | None:
     """The product with h[t + 1] written h[t], where t stands everywhere with the same shift.
 
     None where a subscript is no index, or the product would be larger than every tensor in it.
@@ -126,18 +160,25 @@ def _unshifted(own: Sequence[Expr], ranges: Sequence[Range]) -> tuple[Part, dict
     value = sp.Mul(*own)
     read = accesses(value)
     subscripts = list(dict.fromkeys(i for a in read for i in a.indices))
-    back, here, place = {}, {}, []
+    back: dict[Expr, Expr] = {}
+    here: dict[Expr, tuple[Expr, Expr]] = {}
+    place = []
     for r in ranges:
         shifts = {sp.expand(i - r.symbol) for i in subscripts if r.symbol in i.free_symbols}
         if len(shifts) != 1 or not all(s.is_Integer for s in shifts):
             return None
         (shift,) = shifts
         symbol = index(r.symbol.name)
-        back[r.symbol], here[symbol] = symbol - shift, r.symbol + shift
+        back[r.symbol], here[symbol] = symbol - shift, (r.symbol, shift)
         place.append(Range(symbol, sp.expand(r.lower + shift), sp.expand(r.upper + shift)))
-    moved = freshen(value, back)
-    moved = moved.xreplace({a: Access(a.name, *map(sp.expand, a.indices)) for a in accesses(moved)})
+    moved = _moved(value, back)
     indices: set[Dummy] = {r.symbol for r in place}
     bare = all(n in indices or not n.has(Dummy) for a in accesses(moved) for n in a.indices)
     whole = any(spans(a, indices) for a in accesses(moved))
     return (Part(moved, tuple(place)), here) if bare and whole else None
+
+
+def _moved(value: Expr, indices: Mapping[Expr, Expr]) -> Expr:
+    """The value with other indices, subscripts expanded."""
+    moved = freshen(value, indices)
+    return moved.xreplace({a: Access(a.name, *map(sp.expand, a.indices)) for a in accesses(moved)})
