@@ -9,8 +9,9 @@ plus each method's own error. float32 kernels are compared with the float64 trut
 
 from __future__ import annotations
 
+import inspect
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -181,6 +182,7 @@ class _Comparison:
         self.roundoff = _roundoff(kernels.dtype)
         self.tiny = float(np.finfo(kernels.dtype).tiny)
         self.point = self._first_sample_alone(point)
+        self.sizes = {size.name: number for size, number in sizes.items()}
         self.oracle = Oracle(objective(self.system), sizes, self.point, self.system.has_cost)
         work = self.oracle.points * point.batch * len(kernels.wrt)
         self.elements = min(ELEMENTS, max(3, FLOAT_BUDGET // (work * samples * len(OFFSETS))))
@@ -230,6 +232,11 @@ class _Comparison:
                 few = along[:3]
                 self._compare(name, "own cost", few, got, self._own_cost(name, few, inputs), allowed)
 
+    def _call(self, entry: Callable[..., Any], arrays: Mapping[str, NDArray[Any]]) -> Any:
+        """A kernel's result, called with the arrays and with such sizes as none of their shapes tells."""
+        wanted = inspect.signature(entry).parameters
+        return entry(**arrays, **{name: number for name, number in self.sizes.items() if name in wanted})
+
     def _cast(self, values: NDArray[Any]) -> NDArray[Any]:
         return np.array(values, dtype=self.kernels.dtype, order="C")
 
@@ -239,9 +246,9 @@ class _Comparison:
             cotangents = {n: self._cast(self.point.values[cotangent_name(n)]) for n in self.system.outputs}
             for name in set(self.system.outputs) - per_sample(self.system):
                 cotangents[name] = cotangents[name][0]
-            found = kernels.vjp(**inputs, **cotangents)
+            found = self._call(kernels.vjp, {**inputs, **cotangents})
         else:
-            cost, found = kernels.gradients(**inputs)
+            cost, found = self._call(kernels.gradients, inputs)
             self._value(COST, np.asarray(cost, dtype=np.float64), self._mean_cost(), self.oracle.cost_error)
         return [np.asarray(g, dtype=np.float64) for g in found]
 
@@ -252,13 +259,13 @@ class _Comparison:
     def _values(self, inputs: Mapping[str, NDArray[Any]]) -> None:
         """The outputs and the cost against the formulas."""
         if self.system.has_cost:
-            cost = np.asarray(self.kernels.cost(**inputs), dtype=np.float64)
+            cost = np.asarray(self._call(self.kernels.cost, inputs), dtype=np.float64)
             self._value(COST, cost, self._mean_cost(), self.oracle.cost_error)
         names = [n for n in self.system.outputs if n != COST]
         if not names:
             return
         read = needed(self.system, names)
-        found = self.kernels.forward(**{n: v for n, v in inputs.items() if n in read})
+        found = self._call(self.kernels.forward, {n: v for n, v in inputs.items() if n in read})
         batched = per_sample(self.system)
         for name in names:
             truth = self.oracle.values[name]
@@ -281,7 +288,8 @@ class _Comparison:
         slopes, errors = [], []
         for d in along:
             moved = {
-                o: float(self.kernels.cost(**{**inputs, name: inputs[name] + (o * STEP) * d.array})) for o in OFFSETS
+                o: float(self._call(self.kernels.cost, {**inputs, name: inputs[name] + (o * STEP) * d.array}))
+                for o in OFFSETS
             }
             slope, truncation = five_point_rule(moved, STEP)
             slopes.append(slope)

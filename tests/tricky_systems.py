@@ -253,6 +253,13 @@ index i < 2*P
 y[i] = sum[p, u : 2*p + u <= i and i <= 2*p + u](w[p])
 cost = sum[i]((y[i] - t[i])**3)
 """,
+    "volterra": """
+data x[T], y[T]
+parameter a, b
+h[0] = x[0]
+h[t] = tanh(a*x[t] + b*sum[k : k < t](h[k]*x[t - k]))
+cost = sum[t]((h[t] - y[t])**2)
+""",
     "whereidx": """
 data x[N]
 parameter w[N, N]

@@ -73,8 +73,7 @@ def test_a_gate_is_shared_by_time_with_its_reader():
     ("equations", "message"),
     [
         ([equation("h", None, lambda t, i: Access("h", t - 1, i) + Access("h", t + 1, i))], "both earlier and later"),
-        ([equation("h", None, lambda t, i: Access("h", 2 * t, i))], "shifts no index"),
-        ([equation("h", None, lambda t, i: Access("h", t - 1, i - 1))], "along one index only"),
+        ([equation("h", None, lambda t, i: Access("h", T - 1 - t, i))], "shifts no index"),
         (
             [
                 equation("a", None, lambda t, i: Access("b", t, i) + Access("a", t - 1, i)),
@@ -87,6 +86,36 @@ def test_a_gate_is_shared_by_time_with_its_reader():
 def test_what_no_loop_can_compute_is_an_error(equations, message):
     with pytest.raises(LoweringError, match=message):
         plan_scan(equations)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_time_is_the_axis_along_which_all_reads_are_earlier_or_all_later(sign):
+    """A wave: neighbours on both sides, one and two steps of time away; and sums over what was made before."""
+
+    def wave(t, i):
+        return Access("h", t + sign, i - 1) + Access("h", t + sign, i + 1) - Access("h", t + 2 * sign, i)
+
+    plan = plan_scan([equation("h", None, wave)])
+    assert plan.reverse == (sign > 0)
+    assert plan.steps[0].indices[0] == plan.range.symbol
+    k = index("k")
+
+    def sums(t, i):
+        return Reduction("sum", Access("h", k, i), [Range(k, Integer(0), T - 1)], [sign * (k - t) - 1])
+
+    assert plan_scan([equation("h", None, sums)]).reverse == (sign > 0)
+
+
+def test_what_may_be_of_the_same_time_comes_first():
+    k = index("k")
+
+    def upto(t, i):
+        return Reduction("sum", Access("b", k, i), [Range(k, Integer(0), T - 1)], [t - k])
+
+    a, b = equation("a", None, upto), equation("b", None, lambda t, i: Access("a", t - 1, i))
+    assert [e.name for e in plan_scan([a, b]).steps] == ["b", "a"]
+    with pytest.raises(LoweringError, match="depend on each other at the same index"):
+        plan_scan([a, equation("b", None, lambda t, i: Access("a", t, i))])
 
 
 def test_different_ranges_are_conditions():
