@@ -5,8 +5,12 @@
     …                                         o_ie = Σ_j e_ij v_je
 
 What several sums over the same combinations of indices need is then computed once, and the sums are over
-whole boxes: sums of products among them are contractions. The stored value has no more indices than a
-tensor that it reads, so memory grows as the formulas say.
+whole boxes: sums of products among them are contractions. So is one whose conditions concern its result alone:
+
+    da_ij = Σ_{e : j ≤ i} dh_ie x_je   →   da_ij = Σ_e dh_ie x_je where j ≤ i, else 0
+
+The stored value has no more indices than a tensor that it reads, and only conditions that leave about half of
+a box count: memory and time grow as the formulas say.
 
 A combination that a condition excluded now takes part as 0 times the other factors, which therefore have to
 be finite wherever their tensors are: tensors, sums and products of them, and reciprocals of sums that are
@@ -22,7 +26,7 @@ from dataclasses import dataclass, replace
 import sympy as sp
 from sympy import Dummy, Expr, Integer
 
-from .affine import bounds_of, box, lower_bounds, nonnegative, upper_bounds, with_guards
+from .affine import bounds_of, box, coefficient, lower_bounds, nonnegative, upper_bounds, with_guards
 from .domains import unproved
 from .errors import LoweringError
 from .expressions import Access, Delta, Range, Reduction, Where, accesses, rebuild, walk
@@ -61,7 +65,36 @@ def masked(system: System) -> System:
     counts = Counter(c.own.key for c in candidates.values())
     worth = {c.own.key for c in candidates.values() if c.contracted or _costly(c.own.value)}
     chosen = {n: c for n, c in candidates.items() if counts[c.own.key] > 1 and c.own.key in worth}
-    return _Masks(system, chosen).run() if chosen else system
+    return _selected(_Masks(system, chosen).run() if chosen else system)
+
+
+def _selected(system: System) -> System:
+    """The System with conditions on the result of a contraction applied to it, not to its terms."""
+    skipped = system.recurrences()
+
+    def visit(node: Expr, scope: Sequence[Range]) -> Expr:
+        if isinstance(node, Reduction):
+            return _contraction_where(node, scope, system) or node
+        return rebuild(node, [visit(a, scope) for a in node.args])
+
+    return system.with_equations(
+        e if e.name in skipped else replace(e, value=visit(e.value, e.ranges)) for e in system.equations
+    )
+
+
+def _contraction_where(reduction: Reduction, scope: Sequence[Range], system: System) -> Expr | None:
+    """where(conditions, Σ over the whole box, 0) for a sum of products of tensors along different indices."""
+    conditions, bound = _conditions(reduction), set(reduction.bound_symbols)
+    every = _whole(reduction, scope, conditions, system)
+    if every is None or not bound or any(c.free_symbols & bound for c in conditions):
+        return None
+    factors = sp.Mul.make_args(reduction.body)
+    sets = [f.free_symbols & {r.symbol for r in every} for f in factors if f.free_symbols & bound]
+    if len({frozenset(s) for s in sets if not any(s < other for other in sets)}) < 2:
+        return None
+    total = Reduction("sum", sp.Mul(*(f for f in factors if f.free_symbols & bound)), every[len(scope) :])
+    outside = sp.Mul(*(f for f in factors if not f.free_symbols & bound))
+    return Where(sp.And(*(c >= 0 for c in conditions)), outside * total, Integer(0))
 
 
 class _Masks:
@@ -127,18 +160,11 @@ def _candidate(
     reduction: Reduction, scope: Sequence[Range], system: System, positive: frozenset[str]
 ) -> _Candidate | None:
     conditions = _conditions(reduction)
-    indices = {v for c in conditions for v in c.atoms(Dummy)}
-    if reduction.kind != "sum" or not conditions or reduction.body.has(Reduction, Delta):
-        return None
-    try:
-        every = box((*scope, *reduction.ranges))
-    except LoweringError:
+    every = _whole(reduction, scope, conditions, system)
+    if every is None:
         return None
     bounds = bounds_of(every)
-    if not indices <= bounds.keys():
-        return None
-    if any(unproved(a, system.tensor(a.name).shape, bounds) for a in accesses(reduction.body)):
-        return None
+    indices = {v for c in conditions for v in c.atoms(Dummy)}
     own = _own(reduction.body, indices, frozenset(bounds), positive)
     if own is None:
         return None
@@ -150,6 +176,40 @@ def _candidate(
     alone, scaled = (Part(Where(condition, sp.Mul(*own, *more), Integer(0)), place) for more in ((), scale))
     rest = sp.Mul(*(f for f in factors if f not in scale))
     return _Candidate(alone, scaled, sp.Mul(*scale), rest, every[len(scope) :])
+
+
+def _whole(
+    reduction: Reduction, scope: Sequence[Range], conditions: Sequence[Expr], system: System
+) -> tuple[Range, ...] | None:
+    """The box over which a sum's terms may be computed: the scope's indices and its own.
+
+    None where the conditions leave less than about half of it, or the terms would be read outside their tensors.
+    """
+    if reduction.kind != "sum" or not conditions or reduction.body.has(Reduction, Delta):
+        return None
+    try:
+        every = box((*scope, *reduction.ranges))
+    except LoweringError:
+        return None
+    bounds, extents = bounds_of(every), {r.symbol: r.extent for r in every}
+    pairs = [_pair(c, extents) for c in conditions]
+    if None in pairs or len(set(pairs)) < len(pairs):
+        return None
+    if any(unproved(a, system.tensor(a.name).shape, bounds) for a in accesses(reduction.body)):
+        return None
+    return every
+
+
+def _pair(condition: Expr, extents: Mapping[Dummy, Expr]) -> frozenset[Dummy] | None:
+    """The two indices of `i - j + c >= 0`, where c is a number and both are about as long: half of their square."""
+    indices = condition.atoms(Dummy)
+    if len(indices) != 2 or not indices <= extents.keys():
+        return None
+    one, two = indices
+    straight = {coefficient(condition, one), coefficient(condition, two)} == {1, -1}
+    shift = condition.xreplace(dict.fromkeys(indices, Integer(0)))
+    alike = sp.expand(extents[one] - extents[two])
+    return frozenset(indices) if straight and shift.is_Integer and alike.is_Integer else None
 
 
 def _own(body: Expr, indices: set[Dummy], bound: frozenset[Dummy], positive: frozenset[str]) -> list[Expr] | None:

@@ -51,8 +51,8 @@ def _separate_sums(total: Reduction) -> Iterator[Reduction]:
     if any((r.lower.free_symbols | r.upper.free_symbols) & bound for r in total.ranges):
         return
     for factor in factors:
-        own = factor.free_symbols & bound
-        if isinstance(factor, sp.Add) and own and not any(f.free_symbols & own for f in factors if f is not factor):
+        own = (factor.free_symbols & bound).difference(*(f.free_symbols for f in factors if f is not factor))
+        if isinstance(factor, sp.Add) and own:
             yield Reduction("sum", factor, [r for r in total.ranges if r.symbol in own])
 
 
