@@ -35,6 +35,8 @@ class MatrixProduct:
     right_depth: Expr
     right_column: Expr
     out_row: Expr
+    scratch: Expr = sp.S.Zero  # elements of the space that are taken already
+    adds: bool = False  # whether it is added to what `out` holds, but for the first of several
 
 
 class _Strides:
