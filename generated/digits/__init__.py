@@ -135,9 +135,10 @@ def _gradients_kernel(sizes, parameters, results, empty):
     z1_sum = z1 = a1 = empty((batch, 32))
     z2_sum = z2 = scratch = empty((batch, 10))
     z2_turned = empty((10, batch))
-    a2_max = cost_lse = dz2_sum = empty((batch,))
-    a2_exp = a2 = dz2 = empty((batch, 10))
-    a2_sum = log_a2_sum = empty((batch,))
+    a2_max = cost_lse = dz2_sum = dz2_sum_over_a2_sum = empty((batch,))
+    a2_exp = dz2 = empty((batch, 10))
+    a2_sum = empty((batch,))
+    log_a2_sum = empty((batch,))
     da1 = empty((batch, 32))
     dz1 = empty((batch, 32))
     w1_T = w1.T
@@ -145,10 +146,9 @@ def _gradients_kernel(sizes, parameters, results, empty):
     z2_T = z2.T
     a2_max_column = a2_max[:, None]
     ones_10 = np.ones(10, DTYPE)
-    a2_sum_column = a2_sum[:, None]
     cost_lse_column = cost_lse[:, None]
     scratch_flat = scratch.reshape(-1)
-    dz2_sum_column = dz2_sum[:, None]
+    dz2_sum_over_a2_sum_column = dz2_sum_over_a2_sum[:, None]
     one_over_batch = np.array(1/batch, DTYPE)
     one = np.array(1, DTYPE)
     dz1_T = dz1.T
@@ -172,8 +172,6 @@ def _gradients_kernel(sizes, parameters, results, empty):
         np.exp(a2_exp, out=a2_exp)
         # a2_sum[s] = sum_k a2_exp[s,k]
         a2_exp.dot(ones_10, out=a2_sum)
-        # a2[s,j] = a2_exp[s,j]/a2_sum[s]
-        np.divide(a2_exp, a2_sum_column, out=a2)
         # cost_lse[s] = log(a2_sum[s]) + a2_max[s]
         np.log(a2_sum, out=log_a2_sum)
         np.add(a2_max, log_a2_sum, out=cost_lse)
@@ -182,7 +180,8 @@ def _gradients_kernel(sizes, parameters, results, empty):
         cost = float(scratch_flat.dot(y.reshape(-1))) / batch
         # dz2[s,k] = (a2[s,k]*(sum_j y[s,j]) - y[s,k])/batch
         y.dot(ones_10, out=dz2_sum)
-        np.multiply(dz2_sum_column, a2, out=dz2)
+        np.divide(dz2_sum, a2_sum, out=dz2_sum_over_a2_sum)
+        np.multiply(dz2_sum_over_a2_sum_column, a2_exp, out=dz2)
         np.subtract(dz2, y, out=dz2)
         np.multiply(dz2, one_over_batch, out=dz2)
         # da1[s,k] = sum_j dz2[s,j]*w2[j,k]
