@@ -5,6 +5,7 @@
     Σ_j (Σ_e d[i, e]·v[j, e])·p[i, j]        =  Σ_e d[i, e]·o[i, e], o = Σ_j p·v   attention, backwards
     c·Σ_f q[i, f]·k[j, f]                    =  Σ_f (c·q[i, f])·k[j, f]            the smaller array is scaled
     c[s]·(a[s, k]/t[s])                      =  (c[s]/t[s])·a[s, k]                rows first
+    c·x[s], laid out along k                 =  (c·x)[s], laid out along k         the smaller array is scaled
     c·Σ_k x[s, k]                            =  Σ_k c·x[s, k]                      a vector of c in the place of ones
 
 Each is used only where the other parts exist, or grow slower than what they replace. (A sum of
@@ -117,8 +118,13 @@ def row_apart(operand: Operand, others: Sequence[Operand]) -> tuple[str, Operand
 
 
 def weighted(graph: Graph, constant: Expr, operand: Operand) -> Operand | None:
-    """constant · Σ of one array as the product with a vector of that number, where the sum is a product with ones."""
+    """constant · Σ of one array as the product with a vector of that number, where the sum is a product with ones.
+
+    And constant · an array laid out along further axes as the scaled array laid out.
+    """
     value = operand.value
+    if value.operation == "view" or value.operation == "copy":
+        return _spread(graph, constant, operand)
     if value.operation != "sum" or len(value.operands) != 1 or not value.rank or value.static:
         return None
     if by_weights(value) is None:
@@ -126,6 +132,21 @@ def weighted(graph: Graph, constant: Expr, operand: Operand) -> Operand | None:
     count, *weights = value.detail
     detail = (count, sp.Mul(constant, *weights))
     return Operand(graph.value("sum", value.operands, value.shape, detail), operand.axes)
+
+
+def _spread(graph: Graph, constant: Expr, operand: Operand) -> Operand | None:
+    value = operand.value
+    copy = value.operands[0].value if value.operation == "view" else value
+    if copy.operation != "copy" or copy.detail or copy.static or value.region is not None:
+        return None
+    (source,) = copy.operands
+    if source.scalar is not None or source.value.boolean or source.value.rank == copy.rank:
+        return None
+    few = graph.elementwise("ufunc", "multiply", [source.value.whole, graph.scalar(constant)], source.value.shape)
+    made = graph.value("copy", (Operand(few.value, source.axes),), copy.shape)
+    return Operand(
+        made if value is copy else graph.value("view", (made.whole,), value.shape, value.detail), operand.axes
+    )
 
 
 def scaled_operand(graph: Graph, constant: Expr, operand: Operand) -> Operand | None:
