@@ -6,7 +6,10 @@
 
       m = max_k u_k,  e_i = exp(u_i - m),  S = Σ_k e_k,  softmax_i = e_i/S,  log Σ_k exp(u_k) = m + log S,
 
-  and exp(u_i - l) is the same softmax_i where l is a stored log Σ_k exp(u_k).
+  and exp(u_i - l) is the same softmax_i where l is a stored log Σ_k exp(u_k);
+- sums of the logarithm of a softmax, whose two parts have opposite signs, so that nothing cancels:
+
+      Σ_i (log Σ_k exp(u_k) - u_i) y_i = log S · Σ_i y_i - Σ_i (u_i - m) y_i.
 """
 
 from __future__ import annotations
@@ -150,7 +153,32 @@ class _Stabiliser:
                 found = self._define("lse", maximum + sp.log(total), scope, expression)
             return found
         inner = scope.inside(expression)
+        if isinstance(expression, Reduction) and expression.kind == "sum" and not expression.guards:
+            split = self._log_softmax(expression, inner)
+            if split is not None:
+                return split
         return rebuild(expression, [self._log_sum_exp(a, inner) for a in expression.args])
+
+    def _log_softmax(self, sum_: Reduction, scope: _Scope) -> Expr | None:
+        """Σ_i (log Σ_k exp(u_k) - u_i) y_i → log S · Σ_i y_i - Σ_i (u_i - m) y_i, or the same with other signs."""
+        factors = sp.Mul.make_args(sum_.body)
+        for factor in (f for f in factors if isinstance(f, sp.Add) and len(f.args) == 2):
+            for sign in (1, -1):
+                logs = [t for t in factor.args if isinstance(sign * t, sp.log) and _sum_of_exp((sign * t).args[0])]
+                if len(logs) != 1:
+                    continue
+                total, argument = (sign * logs[0]).args[0], -sign * (factor - logs[0])
+                rest = sp.Mul(*(f for f in factors if f is not factor))
+                along = [r for r in sum_.ranges if _is_term(sp.exp(argument), total, r) and rest.has(r.symbol)]
+                if len(along) == 1 and along[0].symbol not in total.free_symbols:
+                    _, maximum, shifted = self._shifted(total, scope)
+                    weights = Reduction("sum", rest, along)
+                    others = [r for r in sum_.ranges if r not in along]
+                    first = sp.log(shifted) * weights
+                    first = Reduction("sum", first, others) if others else first
+                    second = Reduction("sum", (argument - maximum) * rest, sum_.ranges)
+                    return sign * (freshen(first) - second)
+        return None
 
     def _softmax(self, expression: Expr, scope: _Scope) -> Expr:
         """exp(u_i)/Σ_k exp(u_k) → exp(u_i - m)/Σ_k exp(u_k - m), also where it is written exp(u_i - log Σ_k …)."""
@@ -184,8 +212,7 @@ class _Stabiliser:
         exponential, maximum, shifted = self._shifted(total, scope)
         bound = total.ranges[0]
         for r in scope.ranges:
-            same = (r.lower, r.upper) == (bound.lower, bound.upper)
-            if same and _matches(numerator, total, r):
+            if _is_term(numerator, total, r):
                 return exponential.xreplace({bound.symbol: r.symbol}) / shifted
         return sp.exp(numerator.args[0] - maximum) / shifted
 
@@ -280,6 +307,12 @@ def _matches(numerator: Expr, total: Reduction, bound: Range) -> bool:
     """Whether the numerator is the term of the sum, over one index, at that index."""
     (symbol, *others) = total.bound_symbols
     return not others and total.body.xreplace({symbol: bound.symbol}) == numerator
+
+
+def _is_term(numerator: Expr, total: Reduction, bound: Range) -> bool:
+    """Whether the numerator is the term of the sum at an index of the same range."""
+    own = total.ranges[0]
+    return (bound.lower, bound.upper) == (own.lower, own.upper) and _matches(numerator, total, bound)
 
 
 def _storable(total: Reduction) -> bool:
