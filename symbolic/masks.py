@@ -195,6 +195,8 @@ def _whole(
     pairs = [_pair(c, extents) for c in conditions]
     if None in pairs or len(set(pairs)) < len(pairs):
         return None
+    if any(r.lower != 0 for r in every):
+        return None
     if any(unproved(a, system.tensor(a.name).shape, bounds) for a in accesses(reduction.body)):
         return None
     return every

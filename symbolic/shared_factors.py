@@ -36,6 +36,11 @@ class _Use:
     here: Mapping[Expr, tuple[Expr, Expr]]  # an index of the part -> the sum's index and the shift that it is read with
     contracted: bool
 
+    @property
+    def from_zero(self) -> bool:
+        """Whether the sum's indices begin at 0: then every element of the tensor is defined."""
+        return all(r.lower == self.here[r.symbol][1] for r in self.part.place)
+
 
 @dataclass(frozen=True)
 class _Place:
@@ -55,7 +60,8 @@ def with_shared_factors(system: System) -> System:
     every = [u for found in uses.values() for u in found]
     counts = Counter(u.part.key for u in every)
     needed = {u.part.key for u in every if u.contracted}
-    chosen = {k for k, count in counts.items() if count > 1 and k in needed}
+    first = {u.part.key: u for u in reversed(every)}
+    chosen = {k for k, count in counts.items() if count > 1 and k in needed and first[k].from_zero}
     return _Factors(system, uses, chosen).run() if chosen else system
 
 
