@@ -235,6 +235,28 @@ def test_a_size_that_no_array_of_a_kernel_tells_is_passed():
     assert check(kernels)
 
 
+RECURRENT = (
+    "data x[T], y\nparameter u\nh[0] = x[0]\nh[t] = tanh(u*h[t - 1] + x[t])\nz = u**2\ncost = (h[T - 1] - y)**2 + z"
+)
+
+
+@pytest.mark.parametrize(
+    ("formulas", "wrt"),
+    [
+        ("data x[m], y[n]\nparameter w[n, m]\nz[j] = sum[k](w[j, k]*x[k])\na[j] = tanh(z[j])\n"
+         "cost = sum[j]((a[j] - y[j])**2)", ["z", "a", "w"]),
+        (RECURRENT, ["h", "z", "u"]),
+        (RECURRENT.replace("cost = (h[T - 1] - y)**2 + z", "b = h[T - 1]*z\noutput b, h"), ["h", "z"]),
+    ],
+    ids=["a layer's own", "a recurrence", "without a cost"],
+)  # fmt: skip
+def test_adjoints_of_what_equations_define_are_checked(formulas, wrt):
+    kernels = compile(parse(formulas), target="numpy", wrt=wrt)
+    report = check(kernels)
+    assert report, report.table()
+    assert {(n, "mpmath") for n in wrt} <= {(r.tensor, r.oracle) for r in report.rows}
+
+
 def test_the_same_seed_gives_the_same_report():
     first = check(HandWritten(), seed=11)
     assert first == check(HandWritten(), seed=11)
