@@ -235,21 +235,32 @@ def test_a_size_that_no_array_of_a_kernel_tells_is_passed():
     assert check(kernels)
 
 
-RECURRENT = (
-    "data x[T], y\nparameter u\nh[0] = x[0]\nh[t] = tanh(u*h[t - 1] + x[t])\nz = u**2\ncost = (h[T - 1] - y)**2 + z"
-)
+LAYER = """
+data x[m], y[n]
+parameter w[n, m]
+z[j] = sum[k](w[j, k]*x[k])
+a[j] = tanh(z[j])
+cost = sum[j]((a[j] - y[j])**2)
+"""
+RECURRENT = """
+data x[T], y
+parameter u
+h[0] = x[0]
+h[t] = tanh(u*h[t - 1] + x[t])
+z = u**2
+b = (h[T - 1] - y)**2 * z
+"""
 
 
 @pytest.mark.parametrize(
     ("formulas", "wrt"),
     [
-        ("data x[m], y[n]\nparameter w[n, m]\nz[j] = sum[k](w[j, k]*x[k])\na[j] = tanh(z[j])\n"
-         "cost = sum[j]((a[j] - y[j])**2)", ["z", "a", "w"]),
-        (RECURRENT, ["h", "z", "u"]),
-        (RECURRENT.replace("cost = (h[T - 1] - y)**2 + z", "b = h[T - 1]*z\noutput b, h"), ["h", "z"]),
+        (LAYER, ["z", "a", "w"]),
+        (f"{RECURRENT}cost = b + z", ["h", "z", "u"]),
+        (f"{RECURRENT}output b, h", ["h", "z"]),
     ],
     ids=["a layer's own", "a recurrence", "without a cost"],
-)  # fmt: skip
+)
 def test_adjoints_of_what_equations_define_are_checked(formulas, wrt):
     kernels = compile(parse(formulas), target="numpy", wrt=wrt)
     report = check(kernels)
