@@ -268,6 +268,13 @@ def test_adjoints_of_what_equations_define_are_checked(formulas, wrt):
     assert {(n, "mpmath") for n in wrt} <= {(r.tensor, r.oracle) for r in report.rows}
 
 
+def test_an_index_has_no_kinks():
+    """A triangle of weights by interpolation: its corners are at whole indices, whatever the inputs."""
+    text = "data x[N], y[N]\nparameter w\nz[p] = sum[i](w*x[i]*max(0, 1 - abs(i - p)/2))\nindex p < N\n"
+    report = check(compile(parse(f"{text}cost = sum[p]((z[p] - y[p])**2)"), target="numpy"))
+    assert report, report.table()
+
+
 def test_the_same_seed_gives_the_same_report():
     first = check(HandWritten(), seed=11)
     assert first == check(HandWritten(), seed=11)
