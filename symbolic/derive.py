@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import sympy as sp
-from sympy import Expr, Integer
+from sympy import Dummy, Expr, Integer
 
 from . import report
 from .deltas import collapse, hoist
@@ -271,7 +271,7 @@ class _Reverse:
         """Index letters for a tensor: those of its first use, else those of its own equation."""
         uses = [n for e in readers for n in accesses(e.value)] + [e.target for e in self.system.defining(name)]
         for access in uses:
-            if access.name == name and all(i.is_Symbol for i in access.indices):
+            if access.name == name and all(isinstance(i, Dummy) for i in access.indices):  # a size is no letter
                 return [i.name for i in access.indices]
         return [chr(ord("i") + m % 12) for m in range(len(self.system.tensor(name).shape))]
 

@@ -11,14 +11,19 @@ from .tree import (
     Add,
     Apply,
     Big,
+    Bold,
     Cases,
     Chain,
     Derivative,
+    ElementPower,
     Formula,
     Fraction,
+    Hadamard,
     Indexed,
     Logic,
+    MatrixProduct,
     Negative,
+    Norm,
     Number,
     Parenthesised,
     Power,
@@ -27,6 +32,7 @@ from .tree import (
     Relation,
     Root,
     Symbol,
+    Transpose,
     walk,
 )
 
@@ -146,6 +152,33 @@ class _Latex(Printer):
         if node.operator == "not":
             return rf"\lnot \left({self.at(node.operands[0], LOOSE, tight)}\right)"
         return _LOGIC[node.operator].join(inner)
+
+    def bold(self, node: Bold, _: bool) -> str:
+        name = latex_name(node.base.name)
+        letter = name.lstrip("\\").rstrip("'")
+        if letter in GREEK:
+            return rf"\boldsymbol{{{name}}}"
+        return rf"\mathbf{{{name.removeprefix(chr(92) + 'mathit{').removesuffix('}')}}}"
+
+    def transpose(self, node: Transpose, _: bool) -> str:
+        if isinstance(node.body, Indexed):  # one superscript for the layer and the transpose
+            above = "" if node.body.above is None else self.at(node.body.above, ADDITIVE, True)
+            plain = self.at(node.body.base, ATOM) + self.script("_", node.body.below)
+            return rf"{plain}^{{{above}\top}}" if above else rf"{plain}^\top"
+        return rf"{self.at(node.body, ATOM)}^\top"
+
+    def matrix_product(self, node: MatrixProduct, _: bool) -> str:
+        return r" \, ".join(self.operands(node.factors))
+
+    def hadamard(self, node: Hadamard, _: bool) -> str:
+        divided = "".join(rf" \oslash {d}" for d in self.operands(node.divisors))
+        return r" \odot ".join(self.operands(node.factors)) + divided
+
+    def element_power(self, node: ElementPower, tight: bool) -> str:
+        return rf"{self.base(node, tight)}^{{\odot {self.at(node.exponent, ATOM, True)}}}"
+
+    def norm(self, node: Norm, tight: bool) -> str:
+        return rf"\left\lVert {self.at(node.body, ADDITIVE, tight)} \right\rVert" + ("_F" if node.frobenius else "")
 
     def cases(self, node: Cases, _: bool) -> str:
         rows = [rf"{self.at(v, ADDITIVE)} & \text{{if }} {self.at(c, RELATION)}" for v, c in node.branches]
