@@ -225,12 +225,18 @@ class _Reader:
         return self.ordered(dict.fromkeys(a for p in ordered for a in p.axes))
 
     def ordered(self, axes: Iterable[Dummy]) -> tuple[Dummy, ...]:
-        """At most two axes: samples first, then the target's rows; the target's columns last."""
-        place = {axis: 2 * m for m, axis in enumerate(self.target)}
-        found = sorted(axes, key=lambda a: -1 if self.extents[a] == BATCH else place.get(a, 1))
+        """At most two axes: samples first; the target's in its order; others as they come."""
+        found = tuple(axes)
         if len(found) > 2:
             raise _NoForm
-        return tuple(found)
+        if set(found) == set(self.target) and found:
+            return self.target
+        return tuple(sorted(found, key=lambda a: self.extents[a] != BATCH))
+
+    def outwards(self, axes: Sequence[Dummy]) -> tuple[Dummy, ...]:
+        """The two axes that a product leaves: samples first, then the target's rows; the target's columns last."""
+        place = {axis: 2 * m for m, axis in enumerate(self.target)}
+        return tuple(sorted(axes, key=lambda a: -1 if self.extents[a] == BATCH else place.get(a, 1)))
 
     def turned(self, piece: _Piece, axes: tuple[Dummy, ...]) -> Matrix:
         """The matrix with its two axes in that order."""
@@ -346,7 +352,7 @@ class _Graph:
             (other,) = others
             self._put(_Piece(dot(self._matrix(edges[0], (other, axis)), column or ones), (other,)))
         else:
-            if self.reader.ordered(others) != tuple(others):
+            if self.reader.outwards(others) != tuple(others):
                 edges, others = edges[::-1], others[::-1]
             left, right = self._matrix(edges[0], (others[0], axis)), self._matrix(edges[1], (axis, others[1]))
             between = () if column is None else (diagonal(column),)

@@ -247,7 +247,7 @@ def _equations(step: Step, result: System) -> Iterator[Equation]:
     if isinstance(step.subject, Partial):
         wrt = step.subject.wrt
         for tensor in result.tensors:
-            if tensor.adjoint_of == wrt.name:
+            if tensor.adjoint_of == wrt.name and tensor.role is Role.DEFINED:
                 ranges = (Range(i, Integer(0), d - 1) for i, d in zip(wrt.indices, tensor.shape, strict=True))
                 yield Equation(tensor.name, wrt.indices, tuple(ranges), total(step.after))
 

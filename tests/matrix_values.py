@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, reduce
 
 import numpy as np
@@ -17,7 +17,6 @@ import sympy as sp
 from interpreter import Interpreter
 from sympy import Dummy, Expr
 
-from chainrule.symbolic.expressions import Access
 from chainrule.symbolic.matrix_algebra import (
     Applied,
     Constant,
@@ -43,7 +42,7 @@ from chainrule.symbolic.system import COST, Equation, Role, System
 
 __all__ = ["Point", "form_value", "labels_of", "printed_value"]
 
-FUNCTIONS = {"exp": np.exp, "log": np.log, "tanh": np.tanh, "sin": np.sin, "cos": np.cos, "abs": np.abs}
+OTHERS = {"max": np.maximum, "min": np.minimum, "erf": np.vectorize(math.erf), "erfc": np.vectorize(math.erfc)}
 Scope = Mapping[Dummy, int]
 
 
@@ -54,6 +53,7 @@ class Point:
     system: System
     seed: int
     samples: int = 3
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @cached_property
     def sizes(self) -> dict[str, int]:
@@ -69,7 +69,7 @@ class Point:
             if t.role is not Role.DEFINED:
                 shape = tuple(int(d.xreplace(sizes)) for d in t.shape)
                 for values in own if t.per_sample else (shared,):
-                    values[t.name] = rng.uniform(0.2, 0.9, shape)
+                    values[t.name] = rng.uniform(*self.limits.get(t.name, (0.2, 0.9)), shape)
         return tuple(Interpreter(self.system, self.sizes, {**shared, **values}) for values in own)
 
     def array(self, name: str, batch: bool) -> np.ndarray:
@@ -93,9 +93,8 @@ class Point:
 
     def scalar(self, expression: Expr, scope: Scope) -> float:
         """A number, size, or expression of indices."""
-        known = {s.name: n for s, n in scope.items()}
         at = {**scope, BATCH: self.samples, **{s: self.sizes[s.name] for s in self.system.sizes}}
-        assert expression.free_symbols <= at.keys(), (expression, known)
+        assert expression.free_symbols <= at.keys(), expression
         return self.interpreters[0].value(expression, at)
 
 
@@ -210,7 +209,7 @@ class _Printed:
 
     def named(self, node: Formula) -> np.ndarray | float | None:
         """A tensor or a slice of one; None where the node is something else."""
-        bare, labels, delta = _without_labels(node)
+        bare, labels = _without_labels(node)
         name = self.shown.get(bare)
         if name is None:
             return None
@@ -225,7 +224,7 @@ class _Printed:
         if found is not None:
             return found
         match node:
-            case Number(text):
+            case Number(text) | Bold(Symbol("1" as text)):  # 𝟏 by itself fits whatever stands beside it
                 return float(text)
             case Symbol("pi"):
                 return math.pi
@@ -291,6 +290,8 @@ class _Printed:
                 matrix = matrix.sum(axis=0, keepdims=True)
                 assert result is None or result.shape[1] == 1
             result = matrix if result is None else result @ matrix
+        if result is None:  # 𝟏 𝟏ᵀ
+            return 1.0
         return float(result[0, 0]) if result.shape == (1, 1) else result
 
     def function(self, head: Formula) -> np.ufunc:
@@ -298,28 +299,27 @@ class _Printed:
         name = (head.base if isinstance(head, tree.Primed) else head).name
         if name in {f.name for f in self.point.system.functions}:
             return _applied(self.point, name, order)
-        return FUNCTIONS[name]
+        return OTHERS.get(name) or getattr(np, name)
 
 
-def _without_labels(node: Formula) -> tuple[Formula, tuple[Formula, ...], bool]:
+def _without_labels(node: Formula) -> tuple[Formula, tuple[Formula, ...]]:
     """A name without its subscripts, and these; also inside δ and ∂cost/∂."""
     match node:
         case Indexed(Bold(Symbol("delta")) | Symbol("delta") as head, (inner,)):
-            bare, labels, _ = _without_labels(inner)
-            return Indexed(head, (bare,)), labels, True
+            bare, labels = _without_labels(inner)
+            return Indexed(head, (bare,)), labels
         case tree.Derivative(cost, wrt):
-            bare, labels, _ = _without_labels(wrt)
-            return tree.Derivative(cost, bare), labels, True
+            bare, labels = _without_labels(wrt)
+            return tree.Derivative(cost, bare), labels
         case Indexed(base, below, Parenthesised() as above):
-            return Indexed(base, (), above), below, False
+            return Indexed(base, (), above), below
         case Indexed(base, below, None) if base != Symbol(COST):
-            return base, below, False
-    return node, (), False
+            return base, below
+    return node, ()
 
 
-def printed_value(formula: Formula, point: Point, names: MatrixNotation, scope: Mapping[str, float]) -> np.ndarray | float:
+def printed_value(
+    formula: Formula, point: Point, names: MatrixNotation, scope: Mapping[str, float]
+) -> np.ndarray | float:
     """The value of one side of a printed chain; `scope` gives the letters and sizes."""
     return _Printed(point, names, scope).value(formula)
-
-
-_ = Access

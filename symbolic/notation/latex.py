@@ -36,7 +36,10 @@ from .tree import (
     walk,
 )
 
-__all__ = ["latex", "latex_name", "latex_rows"]
+__all__ = ["ROW_WIDTH", "latex", "latex_name", "latex_rows"]
+
+ROW_WIDTH = 75.0
+"""The room for one row of a displayed formula, in characters of text size."""
 
 _RELATIONS = {"=": "=", "!=": r"\ne", "<": "<", "<=": r"\le", ">": ">", ">=": r"\ge"}
 _LOGIC = {"and": r" \land ", "or": r" \lor "}
@@ -197,7 +200,7 @@ def _side_by_side(texts: list[str]) -> str:
     return text
 
 
-def latex_rows(node: Chain, width: float = 75.0) -> list[str]:
+def latex_rows(node: Chain, width: float = ROW_WIDTH) -> list[str]:
     """The chain as rows of an `aligned` environment, broken before relations, terms and (in need) factors.
 
     `width` is the room for one row, in characters of text size.

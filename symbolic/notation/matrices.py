@@ -5,7 +5,7 @@ The layer of a name stands in parentheses, W^{(2)}: W² would be a power.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import sympy as sp
@@ -54,7 +54,6 @@ from .tree import (
     Parenthesised,
     Power,
     Primed,
-    Product,
     Root,
     Symbol,
     Transpose,
@@ -166,8 +165,8 @@ class _MatrixWriter:
                 return self._scaled((*scalars, body))
             case Total(terms):
                 return ordered_sum(self(t) for t in terms)
-            case SquaredNorm(body, frobenius):
-                return Power(Norm(self(body), frobenius), Number("2"))
+            case SquaredNorm():
+                return self._power(node, sp.Integer(1))
             case Trace(body):
                 return Apply(Symbol("tr"), (self(body),))
             case Over():
@@ -192,9 +191,12 @@ class _MatrixWriter:
         raise AssertionError(node)
 
     def _power(self, base: Matrix, exponent: Expr) -> Formula:
-        """A power of a scalar."""
+        """A power of a scalar; that of a squared norm is one of the norm."""
         if exponent.is_Rational and exponent < 0:
             return Fraction(ONE, self._power(base, -exponent))
+        if isinstance(base, SquaredNorm):
+            norm = Norm(self(base.body), base.frobenius)
+            return norm if 2 * exponent == 1 else Power(norm, self.writer(2 * exponent))
         if exponent == 1:
             return self(base)
         return Root(self(base)) if exponent == sp.Rational(1, 2) else Power(self(base), self.writer(exponent))

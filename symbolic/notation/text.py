@@ -35,7 +35,10 @@ from .tree import (
     Transpose,
 )
 
-__all__ = ["text", "text_name", "text_rows"]
+__all__ = ["TEXT_WIDTH", "text", "text_name", "text_rows"]
+
+TEXT_WIDTH = 100
+"""The room for one line of a formula on a terminal, in characters."""
 
 _BIG = {"sum": "Σ", "prod": "Π", "max": "max", "min": "min"}
 _RAISED = dict(zip("0123456789+-()niL", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱᴸ", strict=True))
@@ -58,7 +61,7 @@ def _raised(script: str) -> str | None:
     return "".join(c for c in signs if c) if all(signs) else None
 
 
-def text_rows(node: Formula, width: int = 100) -> list[str]:
+def text_rows(node: Formula, width: int = TEXT_WIDTH) -> list[str]:
     """The formula on as many lines as it needs, the sides of a chain below each other, terms kept whole."""
     if not isinstance(node, Chain) or len(text(node)) <= width:
         return [text(node)]
