@@ -15,7 +15,8 @@ from chainrule.symbolic.system import COST, Role, System, Tensor
 from chainrule.symbolic.tangents import gauss_newton_product, hessian_product, tangent
 
 from .entries import PRODUCTS
-from .ir import DTYPES, Argument, Kernel, Kind, Program, check_kernel
+from .ir import DTYPES, Argument, Kernel, Kind, Program
+from .ir_check import check_kernel
 from .loops import Lowering
 from .passes import assign_slots
 

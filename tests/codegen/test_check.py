@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 import sympy as sp
 from hand_written import HARD_SIGMOID, HandWritten, layer
 
+from chainrule.codegen import compile
 from chainrule.codegen.check import Report, check
 from chainrule.codegen.differences import OFFSETS, five_point_rule
 from chainrule.codegen.points import choose_sizes, draw, objective
+from chainrule.symbolic import parse
 from chainrule.symbolic.expressions import Access, Call, size
 from chainrule.symbolic.system import Equation, FunctionDefinition, Role, System, Tensor
 
@@ -221,6 +225,14 @@ def test_the_five_point_rule_is_exact_for_quartics_and_knows_its_error():
     assert error < 1e-11
     slope, error = five_point_rule({o: np.exp(o * step) for o in OFFSETS}, step)
     assert 0.5 * abs(slope - 1) < error < 2 * abs(slope - 1)
+
+
+def test_a_size_that_no_array_of_a_kernel_tells_is_passed():
+    """forward reads x alone, and makes T elements of it; T stands in the shape of y."""
+    system = parse("data x, y[T]\nparameter w\na[t] = sin(w*x*t)\nindex t < T\ncost = sum[t]((a[t] - y[t])**2)")
+    kernels = compile(system, target="numpy")
+    assert "T" in inspect.signature(kernels.forward).parameters
+    assert check(kernels)
 
 
 def test_the_same_seed_gives_the_same_report():

@@ -91,16 +91,28 @@ def _viewed(graph: Graph, base: Value, subscripts: Sequence[Expr], loops: Loops)
     before, after = [], []
     for subscript, extent in zip(subscripts, base.shape, strict=True):
         low, high = _extremes(subscript, loops)
-        varying = any(s in loops.symbols for s in subscript.free_symbols) or not subscript.free_symbols & set(
-            loops.known
-        )
+        varying = _varies(subscript, loops) or not subscript.free_symbols & set(loops.known)
         before.append(_positive(-low, loops) if varying else Integer(0))
         after.append(_positive(high - extent + 1, loops) if varying else Integer(0))
     if any(b != 0 for b in (*before, *after)):
+        loose = [m for m, e in enumerate(subscripts) if before[m] != 0 or after[m] != 0 or _varies(e, loops)]
+        base, subscripts = _part(graph, base, subscripts, loose), [subscripts[m] for m in loose]
+        before, after = [before[m] for m in loose], [after[m] for m in loose]
         shape = tuple(sp.expand(d + b + a) for d, b, a in zip(base.shape, before, after, strict=True))
         base = graph.value("pad", (base.whole,), shape, (tuple(before), tuple(after)))
         subscripts = [sp.expand(s + b) for s, b in zip(subscripts, before, strict=True)]
     return view_of(graph, base, subscripts, loops.symbols, loops.extents)
+
+
+def _varies(subscript: Expr, loops: Loops) -> bool:
+    return any(s in loops.symbols for s in subscript.free_symbols)
+
+
+def _part(graph: Graph, base: Value, subscripts: Sequence[Expr], loose: Sequence[int]) -> Value:
+    """The array at the subscripts that the loops do not change, whole along its `loose` axes: a step's, of a scan."""
+    symbols = [Symbol(f"_{m}", integer=True) for m in range(base.rank)]
+    chosen = [symbols[m] if m in loose else e for m, e in enumerate(subscripts)]
+    return view_of(graph, base, chosen, [symbols[m] for m in loose], [base.shape[m] for m in loose]).value
 
 
 def view_of(
