@@ -21,7 +21,18 @@ from chainrule.symbolic.system import COST, System
 
 from .check_products import compare_products, products
 from .differences import OFFSETS, STEP, Direction, Oracle, Slopes, directions, five_point_rule
-from .points import Point, choose_sizes, cotangent_name, draw, needed, objective, per_sample
+from .points import (
+    Point,
+    choose_sizes,
+    cotangent_name,
+    draw,
+    needed,
+    objective,
+    per_sample,
+    shift_name,
+    with_shifts,
+    with_zeros,
+)
 from .trial import ROUNDINGS, Trial
 from .verdicts import Report, Row, Tally
 
@@ -92,8 +103,12 @@ class _Comparison:
 
     def __init__(self, trial: Trial) -> None:
         self.trial, self.kernels, self.peer, self.tally = trial, trial.kernels, trial.peer, trial.tally
-        self.system, self.point = trial.system, trial.point
-        self.oracle = Oracle(objective(self.system), trial.sizes, trial.point, self.system.has_cost)
+        self.system = trial.system
+        inputs = {t.name for t in self.system.inputs}
+        self.moved = {n: n if n in inputs else shift_name(n) for n in trial.kernels.wrt}
+        formulas = with_shifts(objective(self.system), [n for n in trial.kernels.wrt if n not in inputs])
+        self.point = with_zeros(trial.point, formulas, trial.sizes)
+        self.oracle = Oracle(formulas, trial.sizes, self.point, self.system.has_cost)
         self.work = self.oracle.points * trial.point.batch
         shared = self.work * len(trial.kernels.wrt)
         self.elements = min(ELEMENTS, max(3, FLOAT_BUDGET // (shared * trial.samples * len(OFFSETS))))
@@ -109,31 +124,33 @@ class _Comparison:
             compared = {self.kernels.wrt[m] for m in self.trial.rng.choice(len(compared), tensors, replace=False)}
         compare_products(self.trial, self.oracle.points, compared)
         for name, gradient, other in zip(self.kernels.wrt, gradients, others, strict=True):
-            if name not in compared:
-                continue
-            values = self.point.values[name]
-            if gradient.shape != values.shape:
-                self.tally.note(name, "shape", np.inf, 0.0, None)
-                continue
-            along = directions(values, self.elements, self.trial.rng)
-            forward, slack = self.oracle.bounded(name, along)
-            allowed = self.trial.allowed(slack)
-            got = products(gradient, along)
-            self.tally.compare(name, "five-point", along, got, self.oracle.five_point(name, along), allowed)
-            if self.precise:
-                few = along[: self.precise]
-                self.tally.compare(name, "mpmath", few, got, self.oracle.precise(name, few), allowed)
-            else:
-                own = self.trial.allowed(slack, 2.0**-53)
-                self.tally.compare(
-                    name, "forward mode", along, got, Slopes(forward, own, np.isfinite(forward)), allowed
-                )
-            if self.peer is not None:
-                truth = Slopes(products(other, along), allowed, np.ones(len(along), dtype=bool))
-                self.tally.compare(name, self.peer.target, along, got, truth, allowed)
-            if self.system.has_cost and self.kernels.dtype == "float64":
-                few = along[:3]
-                self.tally.compare(name, "own cost", few, got, self._own_cost(name, few, inputs), allowed)
+            if name in compared:
+                self._gradient(name, gradient, other, inputs)
+
+    def _gradient(self, name: str, gradient: Any, other: Any, inputs: Mapping[str, NDArray[Any]]) -> None:
+        """One gradient along directions of its tensor; `other` is the peer's."""
+        moved = self.moved[name]
+        values = self.point.values[moved]
+        if gradient.shape != values.shape:
+            self.tally.note(name, "shape", np.inf, 0.0, None)
+            return
+        along = directions(values, self.elements, self.trial.rng)
+        forward, slack = self.oracle.bounded(moved, along)
+        allowed = self.trial.allowed(slack)
+        got = products(gradient, along)
+        self.tally.compare(name, "five-point", along, got, self.oracle.five_point(moved, along), allowed)
+        if self.precise:
+            few = along[: self.precise]
+            self.tally.compare(name, "mpmath", few, got, self.oracle.precise(moved, few), allowed)
+        else:
+            own = Slopes(forward, self.trial.allowed(slack, 2.0**-53), np.isfinite(forward))
+            self.tally.compare(name, "forward mode", along, got, own, allowed)
+        if self.peer is not None:
+            truth = Slopes(products(other, along), allowed, np.ones(len(along), dtype=bool))
+            self.tally.compare(name, self.peer.target, along, got, truth, allowed)
+        if name in inputs and self.system.has_cost and self.kernels.dtype == "float64":
+            few = along[:3]
+            self.tally.compare(name, "own cost", few, got, self._own_cost(name, few, inputs), allowed)
 
     def _gradients(self, kernels: Any, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float64]]:
         """The gradients of `wrt`, as float64; the cost that comes with them is compared."""

@@ -31,7 +31,7 @@ def compare_products(trial: Trial, points: int, compared: set[str]) -> None:
     """
     present = [e for e in PRODUCTS if hasattr(trial.kernels, e)]
     if present:
-        comparison = _Products(trial, points)
+        comparison = _Products(trial, points, shares=len(present) * len(compared))
         for entry in present:
             if entry == "jvp":
                 comparison.tangents()
@@ -48,20 +48,21 @@ def products(gradient: NDArray[Any], along: Sequence[Direction]) -> NDArray[np.f
 class _Products:
     """All products at one point."""
 
-    def __init__(self, trial: Trial, points: int) -> None:
+    def __init__(self, trial: Trial, points: int, shares: int) -> None:
         self.trial = trial
         self.work = points * trial.point.batch
-        self.oracle = ProductOracle(trial.system, trial.sizes, trial.point)
+        self.shares = shares
         self.move = {n: _drawn(trial.point.values[n], trial.rng) for n in trial.kernels.wrt}
+        self.oracle = ProductOracle(trial.system, trial.sizes, trial.point, self.move)
 
     def tangents(self) -> None:
         """The tangents of the outputs, element by element."""
         trial = self.trial
         found = self._called(trial.kernels, "jvp")
         others = None if trial.peer is None else self._called(trial.peer, "jvp")
-        precise = self.oracle.precise_tangents(self.move) if trial.precise(2 * self.work) else {}
+        precise = self.oracle.precise_tangents() if trial.precise(2 * self.work) else {}
         batched = per_sample(trial.system)
-        for name, (value, slack) in self.oracle.tangents(self.move).items():
+        for name, (value, slack) in self.oracle.tangents().items():
             truth, bound = (_samples_first(a, name in batched, trial.point.batch) for a in (value, slack))
             got = np.asarray(getattr(found, name), dtype=np.float64)
             label = f"jvp {name}"
@@ -85,12 +86,14 @@ class _Products:
                 continue
             elements = min(ELEMENTS, max(2, LANE_POINTS // (8 * self.work)))
             along = directions(trial.point.values[name], elements, trial.rng)
-            moves = [{name: d.array} for d in along]
-            value, slack = self.oracle.second(self.move, moves, through)
+            value, slack = self.oracle.second(name, along, through)
             allowed, got = trial.allowed(slack), products(np.asarray(product, dtype=np.float64), along)
-            label, few = f"{entry} {name}", min(len(along), trial.precise((16 if through else 4) * self.work))
+            label, few = (
+                f"{entry} {name}",
+                min(len(along), trial.precise((6 if through else 4) * self.work * self.shares)),
+            )
             if few:
-                truth = self.oracle.second_precisely(self.move, moves[:few], through)
+                truth = self.oracle.second_precisely(name, along[:few], through)
                 trial.tally.compare(label, "mpmath", along[:few], got, truth, allowed)
             else:
                 truth = Slopes(value, trial.allowed(slack, 2.0**-53), np.isfinite(value))

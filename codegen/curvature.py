@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from sympy import Symbol
 
 from chainrule.symbolic.system import COST, Role, System
 
-from .differences import DIGITS, PRECISE_FLOOR, Slopes
+from .differences import DIGITS, PRECISE_FLOOR, Direction, Slopes
 from .error_scale import Bounded, Number
 from .number_systems import Precise
 from .oracle import Evaluator
@@ -32,76 +33,91 @@ __all__ = ["ProductOracle"]
 STEP = "1e-20"
 """Second differences of so many digits are off by about its square: truncation, and the digits that are lost."""
 
-Move = Mapping[str, Array]
-"""How the inputs move: arrays of their shapes (with the batch axis, for data); an input without one stays."""
-
 Lanes = dict[str, Any]
 
 
 class ProductOracle:
-    """A System at one point, its inputs moved along directions. The cost is the mean over the batch."""
+    """A System at one point, and a direction v of its inputs. The cost is the mean over the batch.
 
-    def __init__(self, system: System, sizes: Mapping[Symbol, int], point: Point) -> None:
+    `move` holds v: arrays of the inputs' shapes (with the batch axis, for data); an input without one stays.
+    """
+
+    def __init__(self, system: System, sizes: Mapping[Symbol, int], point: Point, move: Mapping[str, Array]) -> None:
         self._batch = point.batch
-        self._values = {t.name: point.values[t.name] for t in system.inputs}
-        self._data = {t.name for t in system.data}
-        self._outputs = [n for n in system.outputs if n != COST]
-        self._systems = {False: system, True: _after_outputs(system)}
         self._sizes = sizes
+        self._systems = {False: system, True: _after_outputs(system)}
+        self._outputs = [n for n in system.outputs if n != COST]
+        self._data = {t.name for t in system.data}
+        values = {t.name: point.values[t.name] for t in system.inputs}
+        self._values = {n: self._lanes(n, [a]) for n, a in values.items()}
+        self._move = {n: self._lanes(n, [move.get(n, np.zeros_like(a))]) for n, a in values.items()}
         self._precise = Precise(DIGITS)
         self._step = self._precise.context.mpf(STEP)
 
-    def tangents(self, v: Move) -> dict[str, tuple[Array, Array]]:
+    def tangents(self) -> dict[str, tuple[Array, Array]]:
         """J·v of each output, and the bound of its error in unit roundoffs; lanes (samples) last."""
         numbers = Bounded()
-        moved = {n: numbers.exact(a, self._lanes([v], n)) for n, a in self._base(1).items()}
+        moved = {n: numbers.exact(a, self._move[n]) for n, a in self._values.items()}
         found = self._run(False, numbers, moved, 1)
         return {n: (found[n].tangent, found[n].slack + np.abs(found[n].tangent)) for n in self._outputs}
 
-    def precise_tangents(self, v: Move) -> dict[str, Array]:
+    def precise_tangents(self) -> dict[str, Array]:
         """J·v of each output by central differences, rounded to float64."""
-        moved = self._tangents_precisely([v])
-        return {n: a.astype(np.float64) for n, a in moved.items()}
+        return {n: a.astype(np.float64) for n, a in self._output_tangents.items()}
 
-    def second(self, v: Move, along: Sequence[Move], through_outputs: bool) -> tuple[Array, Array]:
-        """e·H·v for each e, or e·G·v with `through_outputs`, and the bounds of their errors in unit roundoffs."""
+    def second(self, name: str, along: Sequence[Direction], through_outputs: bool) -> tuple[Array, Array]:
+        """e·H·v for each direction e of a tensor, or e·G·v with `through_outputs`; and the bounds of their errors,
+        in unit roundoffs."""
         numbers, count = Bounded(directions=2), len(along)
+        other = self._lanes(name, [d.array for d in along])
         inputs = {
-            n: numbers.exact(a, self._lanes([v] * count, n), self._lanes(along, n))
-            for n, a in self._base(count).items()
+            n: numbers.exact(np.tile(a, count), np.tile(self._move[n], count), other if n == name else None)
+            for n, a in self._values.items()
         }
         if through_outputs:
-            inputs |= {
-                n: _straight(a) for n, a in self._run(False, numbers, inputs, count).items() if n in self._outputs
-            }
+            found = self._run(False, numbers, inputs, count)
+            inputs |= {n: _straight(found[n]) for n in self._outputs}
         cost = self._run(through_outputs, numbers, inputs, count)[COST]
         value, error = (np.broadcast_to(a, (count * self._batch,)) for a in (cost.parts[3], cost.errors[3]))
         return self._mean(value, count), self._mean(error + self._batch * np.abs(value), count)
 
-    def second_precisely(self, v: Move, along: Sequence[Move], through_outputs: bool) -> Slopes:
+    def second_precisely(self, name: str, along: Sequence[Direction], through_outputs: bool) -> Slopes:
         """The same by second differences. Not usable where the formula is not real."""
         count = len(along)
-        base = {n: self._precise.array(a) for n, a in self._base(count).items()}
-        ways = [{n: self._precise.array(self._lanes(m, n)) for n in base} for m in ([v] * count, along)]
+        base, moves = self._start, self._steps
+        others = {name: self._step * self._precise.array(self._lanes(name, [d.array for d in along]))}
         if through_outputs:
-            outputs = self._run(False, self._precise, base, count)
-            base |= {n: outputs[n] for n in self._outputs}
-            for way, moves in zip(ways, ([v] * count, along), strict=True):
-                way |= self._tangents_precisely(moves)
+            outputs = self._run(False, self._precise, base, 1)
+            base = base | {n: outputs[n] for n in self._outputs}
+            moves = moves | {n: self._step * a for n, a in self._output_tangents.items()}
+            others |= {n: self._step * a for n, a in self._differences(others, count).items()}
         total = 0
         for p, q in itertools.product((1, -1), repeat=2):
-            moved = {n: a + self._step * (p * ways[0][n] + q * ways[1][n]) for n, a in base.items()}
+            moved = {n: _repeated(a + p * moves[n], count) for n, a in base.items()}
+            moved |= {n: moved[n] + q * step for n, step in others.items()}
             total = total + p * q * self._run(through_outputs, self._precise, moved, count)[COST]
         lanes = np.broadcast_to(total, (count * self._batch,))
         slopes = (self._mean(lanes, count) / (4 * self._step**2)).astype(np.float64)
         scale = float(np.abs(slopes).max(initial=1.0))
         return Slopes(slopes, 2.0**-53 * np.abs(slopes) + scale * PRECISE_FLOOR, np.isfinite(slopes))
 
-    def _tangents_precisely(self, moves: Sequence[Move]) -> Lanes:
-        base = {n: self._precise.array(a) for n, a in self._base(len(moves)).items()}
-        ways = {n: self._step * self._precise.array(self._lanes(moves, n)) for n in base}
+    @cached_property
+    def _start(self) -> Lanes:
+        return {n: self._precise.array(a) for n, a in self._values.items()}
+
+    @cached_property
+    def _steps(self) -> Lanes:
+        return {n: self._step * self._precise.array(a) for n, a in self._move.items()}
+
+    @cached_property
+    def _output_tangents(self) -> Lanes:
+        return self._differences(self._steps, 1)
+
+    def _differences(self, steps: Lanes, count: int) -> Lanes:
+        """The outputs' derivatives along steps, of one lane for each direction and sample: central differences."""
+        base = {n: _repeated(a, count) for n, a in self._start.items()}
         ahead, behind = (
-            self._run(False, self._precise, {n: a + sign * ways[n] for n, a in base.items()}, len(moves))
+            self._run(False, self._precise, base | {n: base[n] + sign * s for n, s in steps.items()}, count)
             for sign in (1, -1)
         )
         return {n: (ahead[n] - behind[n]) / (2 * self._step) for n in self._outputs}
@@ -112,22 +128,22 @@ class ProductOracle:
         lanes = {n: a for n, a in inputs.items() if n in wanted}
         return dict(Evaluator(system, self._sizes, numbers).run(lanes, count * self._batch))
 
-    def _base(self, count: int) -> Lanes:
-        """Every input, a lane for each direction and sample."""
-        return {n: self._lanes([self._values] * count, n) for n in self._values}
-
-    def _lanes(self, moves: Sequence[Move], name: str) -> Array:
-        """Arrays of one input, one for each direction, as lanes: one for each direction and sample."""
-        zero = np.zeros_like(self._values[name])
-        stack = np.stack([np.asarray(m.get(name, zero), dtype=np.float64) for m in moves])
+    def _lanes(self, name: str, arrays: Sequence[Array]) -> Array:
+        """Arrays of one input as lanes: one for each of them and each sample."""
+        stack = np.stack([np.asarray(a, dtype=np.float64) for a in arrays])
         if name not in self._data:
-            stack = np.broadcast_to(stack[:, None], (len(moves), self._batch, *stack.shape[1:]))
+            stack = np.broadcast_to(stack[:, None], (len(arrays), self._batch, *stack.shape[1:]))
         lanes: Array = np.moveaxis(stack.reshape(-1, *stack.shape[2:]), 0, -1)
         return lanes
 
     def _mean(self, lanes: NDArray[Any], count: int) -> NDArray[Any]:
         mean: NDArray[Any] = lanes.reshape(count, self._batch).sum(axis=1) / self._batch
         return mean
+
+
+def _repeated(lanes: Any, count: int) -> Any:
+    """The lanes of one direction once for each of several; a value that all lanes share stays one."""
+    return np.tile(lanes, count) if lanes.shape[-1] > 1 else lanes
 
 
 def _straight(output: Number) -> Number:

@@ -12,6 +12,7 @@ from systems import example
 
 from chainrule.codegen import check, compile
 from chainrule.codegen.curvature import ProductOracle
+from chainrule.codegen.differences import Direction
 from chainrule.codegen.error_scale import _DERIVATIVES, Bounded
 from chainrule.codegen.points import Point
 from chainrule.symbolic import parse
@@ -105,11 +106,12 @@ def test_second_derivatives_of_a_quadratic_form(rng):
     """vᵀA e + eᵀA v, by both methods."""
     system = parse("data y\nparameter p[3], a[3, 3]\ncost = sum[i, j](a[i, j]*p[i]*p[j]) + y")
     values = {"y": rng.normal(size=2), "p": rng.normal(size=3), "a": rng.normal(size=(3, 3))}
-    oracle = ProductOracle(system, {}, Point(values, 2))
     v, e = rng.normal(size=3), rng.normal(size=3)
+    oracle = ProductOracle(system, {}, Point(values, 2), {"p": v})
+    along = [Direction(e, 1.0, None)]
     expected = v @ (values["a"] + values["a"].T) @ e
-    value, error = oracle.second({"p": v}, [{"p": e}], through_outputs=False)
-    precise = oracle.second_precisely({"p": v}, [{"p": e}], through_outputs=False)
+    value, error = oracle.second("p", along, through_outputs=False)
+    precise = oracle.second_precisely("p", along, through_outputs=False)
     assert precise.values[0] == pytest.approx(expected, rel=1e-14)
     assert abs(value[0] - precise.values[0]) <= 2.0**-53 * error[0]
 
