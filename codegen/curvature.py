@@ -22,7 +22,7 @@ from sympy import Symbol
 
 from chainrule.symbolic.system import COST, Role, System
 
-from .differences import DIGITS, PRECISE_FLOOR, Direction, Slopes
+from .differences import DIGITS, Direction, Slopes
 from .error_scale import Bounded, Number
 from .number_systems import Precise
 from .oracle import Evaluator
@@ -31,7 +31,9 @@ from .points import Array, Point
 __all__ = ["ProductOracle"]
 
 STEP = "1e-20"
-"""Second differences of so many digits are off by about its square: truncation, and the digits that are lost."""
+FLOOR = 1e-36
+"""What second differences leave out, in parts of the cost: near the step's square, by truncation and by the digits
+that are lost."""
 
 Lanes = dict[str, Any]
 
@@ -91,15 +93,16 @@ class ProductOracle:
             base = base | {n: outputs[n] for n in self._outputs}
             moves = moves | {n: self._step * a for n, a in self._output_tangents.items()}
             others |= {n: self._step * a for n, a in self._differences(others, count).items()}
-        total = 0
+        total, scale = 0, 1.0
         for p, q in itertools.product((1, -1), repeat=2):
             moved = {n: _repeated(a + p * moves[n], count) for n, a in base.items()}
             moved |= {n: moved[n] + q * step for n, step in others.items()}
-            total = total + p * q * self._run(through_outputs, self._precise, moved, count)[COST]
+            cost = self._run(through_outputs, self._precise, moved, count)[COST]
+            total, scale = total + p * q * cost, max(scale, float(np.abs(cost).max()))
         lanes = np.broadcast_to(total, (count * self._batch,))
         slopes = (self._mean(lanes, count) / (4 * self._step**2)).astype(np.float64)
-        scale = float(np.abs(slopes).max(initial=1.0))
-        return Slopes(slopes, 2.0**-53 * np.abs(slopes) + scale * PRECISE_FLOOR, np.isfinite(slopes))
+        errors = 2.0**-53 * np.abs(slopes) + FLOOR * max(scale, float(np.abs(slopes).max()))
+        return Slopes(slopes, errors, np.isfinite(slopes))
 
     @cached_property
     def _start(self) -> Lanes:
