@@ -197,11 +197,16 @@ class Evaluator:
             left, right = (scope.integer(side)[..., None] for side in condition.args)
         else:
             sides = [self._value(side, scope) for side in condition.args]
-            self.numbers.kink(self.numbers.subtract(*sides), scope.active)
+            self._kink(condition.args, self.numbers.subtract(*sides), scope)
             left, right = (self.numbers.value(side) for side in sides)
         found = compare["==" if condition.rel_op == "!=" else condition.rel_op](left, right)
         found = np.asarray(found, dtype=bool)
         return ~found if condition.rel_op == "!=" else found
+
+    def _kink(self, sides: Sequence[Expr], distance: Value, scope: Grid) -> None:
+        """A branch that `distance` is away from; none where indices, sizes and numbers alone decide it."""
+        if any(isinstance(n, Access) or n in scope.arguments for side in sides for n in walk(side)):
+            self.numbers.kink(distance, scope.active)
 
     # --- values --------------------------------------------------------------------------------
 
@@ -249,7 +254,7 @@ class Evaluator:
         values = [self._value(a, scope) for a in e.args]
         minus = self._constant(sp.Integer(-1))
         if isinstance(e, (sp.Abs, sp.sign)):
-            numbers.kink(values[0], scope.active)
+            self._kink(e.args, values[0], scope)
             positive = numbers.value(values[0]) >= 0
             if isinstance(e, sp.Abs):
                 return numbers.select(positive, values[0], numbers.multiply(minus, values[0]))
@@ -259,7 +264,7 @@ class Evaluator:
             sign = 1 if isinstance(e, (Maximum, sp.Max)) else -1
             best = values[0]
             for other in values[1:]:
-                numbers.kink(numbers.subtract(best, other), scope.active)
+                self._kink(e.args, numbers.subtract(best, other), scope)
                 keep = sign * (numbers.value(best) - numbers.value(other)) >= 0
                 best = numbers.select(np.asarray(keep, dtype=bool), best, other)
             return best

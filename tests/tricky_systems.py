@@ -50,6 +50,12 @@ data x[N]
 parameter w[N, N]
 cost = sum[i](w[i, i]*x[i]) + sum[i, j](w[i, j]**2*w[j, i])
 """,
+    "fixed_element": """
+data x[m], y[n]
+parameter w[n, m], c
+a[j] = tanh(sum[k](w[j, k]*x[k]))
+cost = sum[j]((a[j] - y[j])**4) + exp(c*w[0, 0])
+""",
     "fib": """
 data y[N + 2], z[N]
 parameter a, b

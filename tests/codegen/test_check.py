@@ -235,6 +235,46 @@ def test_a_size_that_no_array_of_a_kernel_tells_is_passed():
     assert check(kernels)
 
 
+LAYER = """
+data x[m], y[n]
+parameter w[n, m]
+z[j] = sum[k](w[j, k]*x[k])
+a[j] = tanh(z[j])
+cost = sum[j]((a[j] - y[j])**2)
+"""
+RECURRENT = """
+data x[T], y
+parameter u
+h[0] = x[0]
+h[t] = tanh(u*h[t - 1] + x[t])
+z = u**2
+b = (h[T - 1] - y)**2 * z
+"""
+
+
+@pytest.mark.parametrize(
+    ("formulas", "wrt"),
+    [
+        (LAYER, ["z", "a", "w"]),
+        (f"{RECURRENT}cost = b + z", ["h", "z", "u"]),
+        (f"{RECURRENT}output b, h", ["h", "z"]),
+    ],
+    ids=["a layer's own", "a recurrence", "without a cost"],
+)
+def test_adjoints_of_what_equations_define_are_checked(formulas, wrt):
+    kernels = compile(parse(formulas), target="numpy", wrt=wrt)
+    report = check(kernels)
+    assert report, report.table()
+    assert {(n, "mpmath") for n in wrt} <= {(r.tensor, r.oracle) for r in report.rows}
+
+
+def test_an_index_has_no_kinks():
+    """A triangle of weights by interpolation: its corners are at whole indices, whatever the inputs."""
+    text = "data x[N], y[N]\nparameter w\nz[p] = sum[i](w*x[i]*max(0, 1 - abs(i - p)/2))\nindex p < N\n"
+    report = check(compile(parse(f"{text}cost = sum[p]((z[p] - y[p])**2)"), target="numpy"))
+    assert report, report.table()
+
+
 def test_the_same_seed_gives_the_same_report():
     first = check(HandWritten(), seed=11)
     assert first == check(HandWritten(), seed=11)

@@ -279,10 +279,9 @@ class Body:
         if any(r.upper.free_symbols & set(symbols) or r.upper.atoms(Max, Min) for r in loops.ranges):
             return loops
         for expression in expressions:
-            reads = {a: Integer(0) for a in accesses(expression)}
-            if expression.xreplace(reads).free_symbols & set(symbols):
+            if _outside_accesses(expression) & set(symbols):
                 return loops
-            if not all(self._in_step(a, loops) for a in reads):
+            if not all(self._in_step(a, loops) for a in accesses(expression)):
                 return loops
         return replace(loops, flat=self.pooled("i", 0))
 
@@ -332,3 +331,10 @@ class Body:
             lines.append(f"{self.place(out, loops)} = {temporary};")
         self._temporaries[out] = temporary
         return lines
+
+
+def _outside_accesses(expression: Expr) -> set[Expr]:
+    """The symbols that the expression has beside those of its subscripts."""
+    if isinstance(expression, Access):
+        return set()
+    return {expression} if isinstance(expression, Symbol) else set().union(*map(_outside_accesses, expression.args))
