@@ -270,11 +270,7 @@ class _Reverse:
         """Index letters for a tensor: those of its first use, else those of its own equation."""
         uses = [n for e in readers for n in accesses(e.value)] + [e.target for e in self.system.defining(name)]
         for access in uses:
-<<<<<<< HEAD
-            if access.name == name and all(isinstance(i, Dummy) for i in access.indices):
-=======
             if access.name == name and all(isinstance(i, Dummy) for i in access.indices):  # a size is no letter
->>>>>>> main
                 return [i.name for i in access.indices]
         return [chr(ord("i") + m % 12) for m in range(len(self.system.tensor(name).shape))]
 

@@ -181,13 +181,6 @@ def test_hygiene_no_index_is_bound_twice_nor_left_free():
     assert accesses(case("rnn").derivation.gradient("u").value)
 
 
-<<<<<<< HEAD
-def test_no_index_has_the_name_of_a_size() -> None:
-    """h[T, i] tells no letter for the axis whose last element it is: its index stays t."""
-    text = "data x[T], y\nparameter w\nh[0] = 0\nh[t] = tanh(w*h[t - 1] + x[t - 1])\ncost = (h[T] - y)**2\n"
-    found = next(e for e in derive(parse(text)).result.equations if e.name == "dh")
-    assert [r.symbol.name for r in found.ranges] == ["t"]
-=======
 def test_no_index_is_called_like_a_size() -> None:
     system = parse("data x[T + 1], y\nparameter w\nh[0] = w\nh[t] = tanh(h[t - 1] + x[t])\ncost = (h[T] - y)**2")
     (adjoint,) = [e for e in derive(system).result.equations if e.name == "dh"]
@@ -200,4 +193,3 @@ def test_the_steps_of_an_output_that_is_read_keep_its_cotangent() -> None:
     assert "da" in {a.name for t in first.after for a in accesses(t.expression)}
     (equation,) = [e for e in derivation.result.equations if e.name == "d_a"]
     assert total(last.after).xreplace({last.subject.wrt.indices[0]: equation.indices[0]}) == equation.value
->>>>>>> main
