@@ -1,14 +1,18 @@
 """From a System to a Program: batch axis, gradient, algebra, stable forms, then loop nests.
 
-System ─ with_samples ─ derive ─ simplified ─ merged_sums ─ stable ─► System ─ kernel by kernel ─► Program
+System ─ with_samples ─ with_stored_activations ─ derive ─ simplified ─ merged_sums ─ stable ─ masked
+       ─ with_shared_factors ─► System ─ kernel by kernel ─► Program
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from chainrule.symbolic.activations import with_stored_activations
 from chainrule.symbolic.derive import derive
+from chainrule.symbolic.masks import masked
 from chainrule.symbolic.samples import with_samples
+from chainrule.symbolic.shared_factors import with_shared_factors
 from chainrule.symbolic.simplify import merged_sums, simplified
 from chainrule.symbolic.stable import stable
 from chainrule.symbolic.system import COST, Role, System, Tensor
@@ -41,7 +45,7 @@ def lower(
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
-    batched = with_samples(system)
+    batched = with_stored_activations(with_samples(system))
     derivation = derive(batched, wrt, explain=False)
     ready = _ready(derivation.result, system.outputs)
     kernels = []
@@ -71,7 +75,7 @@ def lower(
 
 def _ready(system: System, keep: Sequence[str]) -> System:
     """Algebra and stable forms; the tensors in `keep` stay beside the System's outputs."""
-    return stable(merged_sums(simplified(system), keep))
+    return with_shared_factors(masked(stable(merged_sums(simplified(system), keep))))
 
 
 def _product(product: str, batched: System, wrt: Sequence[str]) -> System:

@@ -20,9 +20,19 @@ from .affine import nonnegative
 from .exponentials import RationalForm, algebraic, rational_form
 from .expressions import Access, Call, Range, Reduction, Where, accesses, freshen, rebuild, walk
 from .fold import Known, fold, known_results
+from .means import without_deviations
 from .system import Equation, System
 
-__all__ = ["Inverse", "inverses", "merged_sums", "simplified", "through_outputs", "through_result", "tidied"]
+__all__ = [
+    "Inverse",
+    "inverses",
+    "inverted_by_exponential",
+    "merged_sums",
+    "simplified",
+    "through_outputs",
+    "through_result",
+    "tidied",
+]
 
 
 _Z, _A = Symbol("_z", real=True), Symbol("_a", real=True)
@@ -57,6 +67,7 @@ def simplified(system: System) -> System:
     adjoints = {t.name for t in system.tensors if t.adjoint_of is not None or t.tangent_of is not None}
     known = known_results(system.with_equations(e for e in system.equations if e.name not in adjoints))
     inverse = inverses(system, adjoints)
+    centred = without_deviations(system)
     equations: dict[str, list[Equation]] = {}
     pending: dict[str, Equation] = {}
     readers = _reader_counts(system)
@@ -68,7 +79,7 @@ def simplified(system: System) -> System:
         for name in equation.reads():
             if name in pending and not _as_often(pending[name], equation):
                 equations.setdefault(name, []).append(pending.pop(name))
-        value = _inlined(equation.value, pending)
+        value = centred(_inlined(equation.value, pending))
         equation = replace(equation, value=_best_form(value, equation.ranges, system, known, inverse))
         once = readers.get(equation.name) == 1 or _constant(equation)
         if once and equation.name not in keep | recurrent.keys() and _elementwise(equation):
@@ -262,6 +273,13 @@ def inverses(system: System, skip: set[str]) -> dict[str, Inverse]:
         if inverse is not None:
             found[read[0].name] = _placed(inverse, equation.target, read[0])
     return found
+
+
+def inverted_by_exponential(activation: Expr, system: System) -> bool:
+    """Whether σ(z) tells exp(z), and so every derivative of σ that is rational in it."""
+    formula = system.expanded(activation.xreplace({activation.args[-1]: _Z}))
+    inverse = _invert(formula) if formula.free_symbols == {_Z} else None
+    return inverse is not None and inverse.exponential is not None
 
 
 def _placed(inverse: Inverse, output: Access, source: Access) -> Inverse:

@@ -31,8 +31,8 @@ size_t ptrdiff_t uintptr_t int32_t uint32_t int64_t uint64_t
 _OWN = _words("""
 sigmoid softplus maximum minimum signum square cube pairwise
 vector unaligned quad load store share pack_left pack_columns pack_rows transpose register_tile any_tile tile
-matrix_product matrix_product_space plus minus times divide larger smaller monus array_bytes take misaligned
-check_sizes aligned_real
+matrix_product matrix_product_add matrix_product_space plus minus times divide larger smaller monus array_bytes take
+misaligned check_sizes aligned_real
 LANES TILE_ROWS TILE_VECTORS PANEL DEPTH CHUNK ALIGNMENT BROADCAST CASE
 """)
 

@@ -18,7 +18,7 @@ from chainrule.symbolic.affine import nonnegative
 from .elementwise import Elementwise
 from .factors import Sum, factors, recalled
 from .offsets import by_offsets, folded
-from .recall import known_sum, regrouped
+from .recall import known_sum, regrouped, weighted
 from .values import Graph, Operand, Value
 from .windows import vanishes, window
 
@@ -291,6 +291,8 @@ class _Reduction:
             return False
         if value.operation == "ufunc" and value.detail[0] in ("negative", "multiply", "add", "subtract"):
             return any(self._row_sum(o.value) for o in value.operands)
+        if len(value.detail) > 1:
+            return False
         labels = _labels(value.operands)
         return value.operation == "sum" and all(len(o.axes) == labels for o in value.operands)
 
@@ -302,6 +304,9 @@ def _labels(operands: Iterable[Operand]) -> int:
 def scaled(graph: Graph, constant: Expr, factors: Sequence[Operand], shape: tuple[Expr, ...]) -> Operand:
     """constant · the factors, over axes of `shape`."""
     parts = sorted(factors, key=lambda f: len(f.axes))
+    known = weighted(graph, constant, parts[0]) if constant != 1 and len(parts) == 1 else None
+    if known is not None:
+        return known
     if constant == -1 and parts:
         return graph.elementwise("ufunc", "negative", [scaled(graph, Integer(1), parts, shape)], shape)
     if constant != 1 or not parts:
