@@ -10,7 +10,7 @@ bound, whether the terms are large or small, and cancel or not. To first order i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +86,11 @@ _DERIVATIVES: dict[str, Callable[[Array, Array], tuple[Array, Array, Array]]] = 
     "log1p": lambda x, _y: (1 / (1 + x), -1 / (1 + x) ** 2, 2 / (1 + x) ** 3),
 }
 """First, second and third derivative of each function, at x with y = f(x): written by hand, used by no kernel."""
+
+
+_THROUGH_OUTPUT = ("exp", "tanh")
+"""Functions whose slope, or that of what is made of them (σ, softplus, …), kernels compute from a stored output: forms
+such as 1 - a² and a·(1 - a) are off by a rounding of 1, however small they are."""
 
 
 def _of_bell(x: Array, sign: int) -> tuple[Array, Array, Array]:
@@ -170,20 +175,24 @@ class Bounded(Float):
 
     def apply(self, name: str, value: Value) -> Value:
         result = super().apply(name, value.value)
-        return self._chain(value, result, *_DERIVATIVES[name](value.value, result))
+        room = 1.0 if name in _THROUGH_OUTPUT else 0.0
+        return self._chain(value, result, *_DERIVATIVES[name](value.value, result), room=room)
 
-    def _chain(self, a: Number, result: Array, first: Array, second: Array, third: Array) -> Number:
-        """f(a): along one direction f'·ȧ, along both f'·ä + f''·ȧ·ȧ' (Faà di Bruno)."""
-        slope, bend = np.abs(first), np.abs(second)
-        parts, errors = [result], [slope * a.error + np.abs(result)]
+    def _chain(self, a: Number, result: Array, first: Array, second: Array, third: Array, room: float = 0.0) -> Number:
+        """f(a): along one direction f'·ȧ, along both f'·ä + f''·ȧ·ȧ' (Faà di Bruno).
+
+        `room` is what the slope may be off beside its own size.
+        """
+        slope, bend = np.abs(first) + room, np.abs(second) + room
+        parts, errors = [result], [np.abs(first) * a.error + np.abs(result)]
         for tangent, error in zip(a.parts[1:], a.errors[1:], strict=True):
             parts.append(first * tangent)
-            errors.append(slope * error + np.abs(tangent) * (bend * a.error + slope))
+            errors.append(np.abs(first) * error + np.abs(tangent) * (np.abs(second) * a.error + slope))
         if self.count == 4:
             x, y = np.abs(a.parts[1]), np.abs(a.parts[2])
             parts[3] = parts[3] + second * a.parts[1] * a.parts[2]
-            errors[3] = errors[3] + bend * (x * a.errors[2] + y * a.errors[1] + 2 * x * y)
-            errors[3] = errors[3] + np.abs(third) * a.error * x * y
+            errors[3] = errors[3] + np.abs(second) * (x * a.errors[2] + y * a.errors[1])
+            errors[3] = errors[3] + (2 * bend + np.abs(third) * a.error) * x * y
         return Number(tuple(parts), tuple(errors))
 
     def value(self, a: Value) -> NDArray[Any]:
@@ -227,18 +236,6 @@ class Bounded(Float):
         ratio = np.abs(distance.value) / (distance.error + np.finfo(float).tiny)
         live = np.where(active, ratio, np.inf)
         self.closeness = min(self.closeness, float(np.min(live, initial=np.inf)))
-
-    def allow(self, value: Value, read: Sequence[Value]) -> Value:
-        """Room for a derivative that is computed from the stored output (σ' = a(1-a), 1-a², …).
-
-        Such forms are off by a rounding of the output, or of 1, times what flows into the function.
-        """
-        room = [sum((np.abs(r.parts[k]) for r in read), np.zeros(1)) for k in range(1, self.count)]
-        if self.count == 4:
-            room[2] = room[2] + sum((np.abs(r.parts[1] * r.parts[2]) for r in read), np.zeros(1))
-        scale = 1 + np.abs(value.value)
-        more = (e + r * scale for e, r in zip(value.errors[1:], room, strict=True))
-        return Number(value.parts, (value.errors[0], *more))
 
 
 _SHARED = (((0, 0),), ((0, 1), (1, 0)), ((0, 2), (2, 0)), ((0, 3), (1, 2), (2, 1), (3, 0)))

@@ -54,16 +54,6 @@ TEXTBOOK: dict[type, Callable[[Expr], Expr]] = {
 _ARGUMENT = Symbol("z", real=True)
 
 
-def _is_map_of_functions(e: Expr) -> bool:
-    """Whether functions are applied to whole values (after σ and tanh of sums, too), not summed first (softmax)."""
-    functions = (Call, *FUNCTIONS, *TEXTBOOK)
-    if isinstance(e, functions):
-        return True
-    inside = {n for r in walk(e) if isinstance(r, Reduction) for n in walk(r)}
-    found = {n in inside for n in walk(e) if isinstance(n, functions)}
-    return found == {False}
-
-
 class Evaluator:
     """A System at given sizes (one number for each size symbol), ready to be evaluated many times.
 
@@ -81,8 +71,6 @@ class Evaluator:
         self._memo: dict[Any, Any] = {}
         self._arrays: dict[str, Value] = {}
         self._ready: dict[str, NDArray[np.bool_]] = {}
-        self._read: list[Value] = []
-        self._folds = 0
 
     def run(self, values: Mapping[str, Value], lanes: int) -> dict[str, Value]:
         """Every tensor of the System, each of shape (declared shape…, lanes or 1).
@@ -168,10 +156,7 @@ class Evaluator:
 
     def _assign(self, equation: Equation, scope: Grid) -> None:
         """The equation's value at the live points of the scope."""
-        self._read = []
         value = self._value(equation.value, scope)
-        if _is_map_of_functions(equation.value):
-            value = self.numbers.allow(value, self._read)
         where = tuple(scope.integer(i) for i in equation.indices)
         shape = np.broadcast_shapes(*(w.shape for w in where), scope.active.shape[:-1])
         where = tuple(np.broadcast_to(w, shape) for w in where)
@@ -273,17 +258,11 @@ class Evaluator:
     def _access(self, e: Access, scope: Grid) -> Value:
         where = tuple(scope.integer(i) for i in e.indices)
         if not where:
-            return self._noted(self._arrays[e.name])
+            return self._arrays[e.name]
         where = self._check_bounds(e, where, scope)
         if np.any(scope.active & ~self._ready[e.name][where][..., None]):
             raise OracleError(f"{e} is read at an element that no equation defines")
-        return self._noted(self.numbers.gather(self._arrays[e.name], where))
-
-    def _noted(self, value: Value) -> Value:
-        """A value that an equation reads, or a sum in it: what its functions are applied to."""
-        if not self._folds:
-            self._read.append(value)
-        return value
+        return self.numbers.gather(self._arrays[e.name], where)
 
     def _check_bounds(self, e: Access, where: tuple[Integers, ...], scope: Grid) -> tuple[Integers, ...]:
         """The subscripts, brought into bounds where the grid point takes no part; an error where it does."""
@@ -314,10 +293,7 @@ class Evaluator:
     def _reduction(self, e: Reduction, scope: Grid) -> Value:
         inner = scope.over(e.ranges, e.guards)
         self.points += int(np.prod(inner.active.shape))
-        self._folds += 1
-        body = self._value(e.body, inner)
-        self._folds -= 1
-        return self._noted(self.numbers.fold(e.kind, body, inner.active, len(e.ranges)))
+        return self.numbers.fold(e.kind, self._value(e.body, inner), inner.active, len(e.ranges))
 
 
 def evaluate(

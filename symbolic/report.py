@@ -39,7 +39,7 @@ from .notation.page import (
 )
 from .notation.show import Notation
 from .notation.tree import Chain, Formula, Indexed, Symbol
-from .rules import influenced
+from .rules import influencing
 from .samples import BATCH
 from .story import average_line, batch_letters
 from .system import COST, Equation, Role, System, Tensor
@@ -266,7 +266,8 @@ def _last_steps(derivation: Derived) -> Iterator[list[Step]]:
 def _average(derivation: Derived) -> Iterator[Paragraph | Display]:
     """What the derivatives for one sample say of the average cost, where there is one."""
     system = derivation.system
-    names = [name for name in derivation.wrt if COST in influenced(system, name)]
+    behind = influencing(system, COST) if system.has_cost else ()
+    names = [name for name in derivation.wrt if name in behind]
     if names and Notation.of(system).cost == SAMPLE_COST:
         yield Paragraph(("The cost of a batch is the mean over its samples; for any element of these tensors:",))
         yield Display(average_line(system, names[0]).formula)

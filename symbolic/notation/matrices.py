@@ -5,8 +5,10 @@ The layer of a name stands in parentheses, W^{(2)}: W² would be a power.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import sympy as sp
 from sympy import Expr
@@ -117,10 +119,12 @@ class MatrixNotation:
 
     def _capital(self, name: str, letters: str) -> str:
         """The name with a capital first letter, where Greek has one and no other tensor is called so."""
-        wanted = _capital(name)
-        if any(_capital(t.name) == wanted for t in self.system.tensors if t.name != name):
-            return letters
-        return _capital(letters)
+        return _capital(letters) if self._capitals[_capital(name)] == 1 else letters
+
+    @cached_property
+    def _capitals(self) -> Counter[str]:
+        """How many tensors would have each name with a capital."""
+        return Counter(_capital(t.name) for t in self.system.tensors)
 
 
 def _capital(letters: str) -> str:
