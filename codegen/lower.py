@@ -1,6 +1,6 @@
 """From a System to a Program: batch axis, gradient, algebra, stable forms, then loop nests.
 
-System ─ with_samples ─ with_stored_activations ─ derive ─ simplified ─ merged_sums ─ stable ─ masked
+System ─ with_samples ─ derive ─ simplified ─ merged_sums ─ stable ─ masked
        ─ with_shared_factors ─► System ─ kernel by kernel ─► Program
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from chainrule.symbolic.activations import with_stored_activations
 from chainrule.symbolic.derive import derive
 from chainrule.symbolic.masks import masked
 from chainrule.symbolic.samples import with_samples
@@ -45,7 +44,7 @@ def lower(
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
-    batched = with_stored_activations(with_samples(system))
+    batched = with_samples(system)
     derivation = derive(batched, wrt, explain=False)
     ready = _ready(derivation.result, system.outputs)
     kernels = []

@@ -23,16 +23,7 @@ from .fold import Known, fold, known_results
 from .means import without_deviations
 from .system import Equation, System
 
-__all__ = [
-    "Inverse",
-    "inverses",
-    "inverted_by_exponential",
-    "merged_sums",
-    "simplified",
-    "through_outputs",
-    "through_result",
-    "tidied",
-]
+__all__ = ["Inverse", "inverses", "merged_sums", "simplified", "through_outputs", "through_result", "tidied"]
 
 
 _Z, _A = Symbol("_z", real=True), Symbol("_a", real=True)
@@ -273,13 +264,6 @@ def inverses(system: System, skip: set[str]) -> dict[str, Inverse]:
         if inverse is not None:
             found[read[0].name] = _placed(inverse, equation.target, read[0])
     return found
-
-
-def inverted_by_exponential(activation: Expr, system: System) -> bool:
-    """Whether σ(z) tells exp(z), and so every derivative of σ that is rational in it."""
-    formula = system.expanded(activation.xreplace({activation.args[-1]: _Z}))
-    inverse = _invert(formula) if formula.free_symbols == {_Z} else None
-    return inverse is not None and inverse.exponential is not None
 
 
 def _placed(inverse: Inverse, output: Access, source: Access) -> Inverse:

@@ -1,7 +1,6 @@
 """The same value by another way: formulas whose parts other statements have computed already.
 
     exp(a - m) where a guard holds, else 0   =  exp(a' - m), a' being a with -∞ where it does not
-    exp(a - (m + log(s)))                    =  exp(a - m) / s                     softmax from its parts
     Σ_j (Σ_e d[i, e]·v[j, e])·p[i, j]        =  Σ_e d[i, e]·o[i, e], o = Σ_j p·v   attention, backwards
     c·Σ_f q[i, f]·k[j, f]                    =  Σ_f (c·q[i, f])·k[j, f]            the smaller array is scaled
     c[s]·(a[s, k]/t[s])                      =  (c[s]/t[s])·a[s, k]                rows first
@@ -44,21 +43,8 @@ def masked_exponential(graph: Graph, excluded: Operand, operand: Operand, extent
     masked = graph.find("select", "", parts, extents)
     if masked is None:
         return None
-    quotient = _softmax(graph, masked, b, extents)
-    return quotient or graph.elementwise(
-        "ufunc", "exp", [graph.elementwise("ufunc", "subtract", [masked, b], extents)], extents
-    )
-
-
-def _softmax(graph: Graph, a: Operand, b: Operand, extents: tuple[Expr, ...]) -> Operand | None:
-    """exp(a - m)/s where b = m + log(s) and the exponential is known."""
-    for m, logarithm in _both_ways(_inside(b, "add")):
-        s = _inside(logarithm, "log")
-        shifted = graph.find("ufunc", "subtract", [a, m], extents) if s else None
-        exponential = graph.find("ufunc", "exp", [shifted], extents) if shifted else None
-        if exponential is not None and s is not None:
-            return graph.elementwise("ufunc", "divide", [exponential, s[0]], extents)
-    return None
+    shifted = graph.elementwise("ufunc", "subtract", [masked, b], extents)
+    return graph.elementwise("ufunc", "exp", [shifted], extents)
 
 
 def _both_ways(pair: list[Operand] | None) -> list[tuple[Operand, Operand]]:

@@ -16,7 +16,7 @@ from sympy import Expr, Integer
 from chainrule.symbolic.affine import nonnegative
 
 from .elementwise import Elementwise
-from .factors import Sum, factors, recalled
+from .factors import Sum, factors
 from .offsets import by_offsets, folded
 from .recall import known_sum, regrouped, weighted
 from .values import Graph, Operand, Value
@@ -36,9 +36,7 @@ def reduction(graph: Graph, elementwise: Elementwise, wanted: Sum, shared: froze
     """
     builder = _Reduction(graph, elementwise, wanted.kept, wanted.reduced, shared, wanted.name)
     if wanted.kind == "sum":
-        wanted, known = recalled(graph, elementwise, wanted)
-        constant, inside, outside = factors(elementwise, wanted)
-        return builder.guarded_sum(constant, inside, [*outside, *known], wanted.guards)
+        return builder.guarded_sum(*factors(elementwise, wanted), wanted.guards)
     body = graph.number(elementwise.build(sp.Mul(*wanted.factors)))
     return builder.fold(wanted.kind, elementwise.guarded(wanted.guards, body, IDENTITY[wanted.kind]))
 
