@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from sympy import Expr, Integer, Max, Min, Symbol, expand
+from sympy import Dummy, Expr, Integer, Max, Min, Symbol, expand
 
 from chainrule.codegen.backends.formula import equation_text, statement_text
 from chainrule.codegen.ir import Contract, Kernel, Kind, Map, Reduce, Scan, Scatter, Statement
@@ -247,7 +247,7 @@ class Body:
         """Open loops, with what is computed between them; the number opened. `depth` are open already."""
         if loops.flat:
             extents = [r.upper - r.lower + 1 for r in loops.ranges]
-            self.code.loop(loops.flat, "0", sizes.elements(extents, loops.env))
+            self.code.loop(loops.flat, "0", sizes.elements(extents, loops.env, self.prover.nonnegative))
             return 1
         for m, loop in enumerate(chosen):
             if m > 0:
@@ -268,7 +268,7 @@ class Body:
         if any(r.upper.free_symbols & set(symbols) or r.upper.atoms(Max, Min) for r in loops.ranges):
             return loops
         for expression in expressions:
-            reads = {a: Integer(0) for a in accesses(expression)}
+            reads = {a: Dummy() for a in accesses(expression)}  # a number might take a factor with an index along
             if expression.xreplace(reads).free_symbols & set(symbols):
                 return loops
             if not all(self._in_step(a, loops) for a in reads):
