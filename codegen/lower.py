@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from chainrule.symbolic.derive import derive
+from chainrule.symbolic.rules import influencing
 from chainrule.symbolic.samples import with_samples
 from chainrule.symbolic.simplify import merged_sums, simplified
 from chainrule.symbolic.stable import stable
@@ -42,7 +43,7 @@ def lower(
         raise ValueError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
     batched = with_samples(system)
     derivation = derive(batched, wrt, explain=False)
-    ready = _ready(derivation.result, system.outputs)
+    ready = _ready(derivation.result, (*system.outputs, *((COST,) if system.has_cost else ())))
     kernels = []
     if system.outputs:
         kernels.append(_kernel("forward", ready, system.outputs))
@@ -69,8 +70,11 @@ def lower(
 
 
 def _ready(system: System, keep: Sequence[str]) -> System:
-    """Algebra and stable forms; the tensors in `keep` stay beside the System's outputs."""
-    return stable(merged_sums(simplified(system), keep))
+    """Algebra and stable forms of all that the System's outputs, and the tensors in `keep`, are made of."""
+    simple = simplified(system)
+    live = influencing(simple, *simple.outputs, *keep)
+    tensors = (t for t in simple.tensors if t.role is not Role.DEFINED or t.name in live)
+    return stable(merged_sums(simple.with_equations((e for e in simple.equations if e.name in live), tensors), keep))
 
 
 def _product(product: str, batched: System, wrt: Sequence[str]) -> System:
