@@ -123,6 +123,10 @@ class _Reduction:
             inside = again
             self._widened(again)
         inner = self._paired(inside)
+        left = [o for o in inner if not set(o.axes) & set(self._reduced)]  # of factors that were summed pairwise
+        if left and len(left) < len(inner):
+            outer += [o.placed(place) for o in left]
+            inner = [o for o in inner if set(o.axes) & set(self._reduced)]
         if not inner:
             return scaled(self._graph, constant, outer, shape)
         if self._kept or len(inner) > 1:
