@@ -43,7 +43,8 @@ def lower(
         raise ValueError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
     batched = with_samples(system)
     derivation = derive(batched, wrt, explain=False)
-    ready = _ready(derivation.result, (*system.outputs, *((COST,) if system.has_cost else ())))
+    gradient = simplified(derivation.result)
+    ready = _ready(gradient, (*system.outputs, *((COST,) if system.has_cost else ())))
     kernels = []
     if system.outputs:
         kernels.append(_kernel("forward", ready, system.outputs))
@@ -54,7 +55,7 @@ def lower(
         kernels.append(_kernel("vjp", ready, ready.outputs))
     directions: tuple[Tensor, ...] = ()
     for product in products:
-        made = _ready(_product(product, batched, derivation.wrt), ())
+        made = _ready(simplified(_product(product, batched, derivation.wrt, gradient)), ())
         directions = directions or tuple(t for t in made.inputs if t.tangent_of is not None)
         kernels.append(_kernel(product, made, made.outputs))
     return Program(
@@ -69,20 +70,19 @@ def lower(
     )
 
 
-def _ready(system: System, keep: Sequence[str]) -> System:
-    """Algebra and stable forms of all that the System's outputs, and the tensors in `keep`, are made of."""
-    simple = simplified(system)
+def _ready(simple: System, keep: Sequence[str]) -> System:
+    """Merged sums and stable forms of all that the System's outputs, and the tensors in `keep`, are made of."""
     live = influencing(simple, *simple.outputs, *keep)
     tensors = (t for t in simple.tensors if t.role is not Role.DEFINED or t.name in live)
     return stable(merged_sums(simple.with_equations((e for e in simple.equations if e.name in live), tensors), keep))
 
 
-def _product(product: str, batched: System, wrt: Sequence[str]) -> System:
-    """The System of one product; its outputs are the results."""
+def _product(product: str, batched: System, wrt: Sequence[str], gradient: System) -> System:
+    """The System of one product; its outputs are the results. `gradient` are the gradients, simplified."""
     if product == "jvp":
         return tangent(batched, wrt, batched.outputs)
     if product == "hvp":
-        return hessian_product(batched, wrt)
+        return hessian_product(batched, wrt, gradient)
     if product == "gauss_newton":
         return gauss_newton_product(batched, wrt)
     raise ValueError(f"product {product!r}: expected one of {', '.join(PRODUCTS)}")
