@@ -166,9 +166,7 @@ class _Compiled:
         return ChainruleError(f"{self.name}: {self.entry}: {said.decode() if said else code}")
 
 
-def _struct(
-    arguments: dict[str, tuple[str, tuple[object, ...]]], read: Sequence[str], wanted: str
-) -> list[int | None]:
+def _struct(arguments: dict[str, tuple[str, tuple[object, ...]]], read: Sequence[str], wanted: str) -> list[int | None]:
     """For each member of the struct of cotangents, or of tangents, where a step finds it; None where it is not read.
 
     A function that reads none of them does not take the struct.

@@ -65,7 +65,7 @@ class Body:
         self.prover = Prover({}, axes)
         self.outer: tuple[Range, ...] = ()  # of the scan at work
         self.around: dict[Symbol, Expr] = {}  # its index -> the symbol of its C name
-        self._pool: dict[tuple[str, int], str] = {}
+        self._pool: dict[tuple[str, int, str], str] = {}
         self._scales: dict[tuple[Expr, str], str] = {}
         self._temporaries: dict[Access, str] = {}
 
@@ -144,9 +144,9 @@ class Body:
 
     # ---- names and elements -------------------------------------------------------------------
 
-    def pooled(self, wanted: str, number: int = 1) -> str:
+    def pooled(self, wanted: str, number: int = 1, purpose: str = "") -> str:
         """A name that every loop nest may use again for the same purpose; unlike any other name here."""
-        key = (wanted, number)
+        key = (wanted, number, purpose)
         if key not in self._pool:
             self._pool[key] = self.names.claim(wanted)
         return self._pool[key]
@@ -159,7 +159,7 @@ class Body:
         outer = [Range(r.symbol, r.lower, r.upper) for r in self.outer]
         for r in ranges:
             seen[r.symbol.name] += 1
-            name = self.pooled(r.symbol.name, seen[r.symbol.name])
+            name = self.pooled(r.symbol.name, seen[r.symbol.name], "index")
             symbol = Symbol(name, integer=True, nonnegative=True)
             env[symbol] = name
             lowers = [b.xreplace(renaming) for b in lower_bounds(r)]

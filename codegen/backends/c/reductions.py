@@ -106,8 +106,10 @@ def _along_rows(body: Body, plan: _Reduction, source: Statement) -> None:
     else:
         local = scalar and body.kernel.buffer(out.name).kind is Kind.LOCAL
         named = local and real == "double" and bool(body.declaration(out))
-        spare = body.names.claim if scalar else body.pooled
-        total = body.buffer_name(out.name) if named else spare(_NAMES[kind])
+        if named:
+            total = body.buffer_name(out.name)
+        else:
+            total = body.names.claim(_NAMES[kind]) if scalar else body.pooled(_NAMES[kind], purpose="total")
         printer = body.printer(loops, levels, body.element)
         inner.add(_update(kind, total, _value(plan.inner, printer, real), printer))
     body.explain([source])
