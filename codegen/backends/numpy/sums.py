@@ -219,9 +219,9 @@ class _Reduction:
 
         best = min(itertools.combinations(range(len(parts)), 2), key=price)
         left, gone = outcome(best)
-        pair = [parts[m] for m in best]
-        known = known_sum(self._graph, *pair, gone) if gone else None
-        made = known or (self._summed(pair, left, gone) if gone else self._multiplied(pair))
+        one, two = (parts[m] for m in best)
+        known = known_sum(self._graph, one, two, gone) if gone else None
+        made = known or (self._summed([one, two], left, gone) if gone else self._multiplied([one, two]))
         return [*rest(best), made]
 
     def _multiplied(self, factors: list[Operand]) -> Operand:
