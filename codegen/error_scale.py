@@ -178,7 +178,9 @@ class Bounded(Float):
         room = 1.0 if name in _THROUGH_OUTPUT else 0.0
         return self._chain(value, result, *_DERIVATIVES[name](value.value, result), room=room)
 
-    def _chain(self, a: Number, result: Array, first: Array, second: Array, third: Array, room: float = 0.0) -> Number:
+    def _chain(
+        self, a: Number, result: Array, first: Array, second: Array, third: Array, *, room: float = 0.0
+    ) -> Number:
         """f(a): along one direction f'·ȧ, along both f'·ä + f''·ȧ·ȧ' (Faà di Bruno).
 
         `room` is what the slope may be off beside its own size.

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from chainrule.symbolic.derive import derive
 from chainrule.symbolic.masks import masked
+from chainrule.symbolic.rules import influencing
 from chainrule.symbolic.samples import with_samples
 from chainrule.symbolic.shared_factors import with_shared_factors
 from chainrule.symbolic.simplify import merged_sums, simplified
@@ -46,7 +47,8 @@ def lower(
         raise ValueError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
     batched = with_samples(system)
     derivation = derive(batched, wrt, explain=False)
-    ready = _ready(derivation.result, system.outputs)
+    gradient = simplified(derivation.result)
+    ready = _ready(gradient, (*system.outputs, *((COST,) if system.has_cost else ())))
     kernels = []
     if system.outputs:
         kernels.append(_kernel("forward", ready, system.outputs))
@@ -57,7 +59,7 @@ def lower(
         kernels.append(_kernel("vjp", ready, ready.outputs))
     directions: tuple[Tensor, ...] = ()
     for product in products:
-        made = _ready(_product(product, batched, derivation.wrt), ())
+        made = _ready(simplified(_product(product, batched, derivation.wrt, gradient)), ())
         directions = directions or tuple(t for t in made.inputs if t.tangent_of is not None)
         kernels.append(_kernel(product, made, made.outputs))
     return Program(
@@ -72,17 +74,20 @@ def lower(
     )
 
 
-def _ready(system: System, keep: Sequence[str]) -> System:
-    """Algebra and stable forms; the tensors in `keep` stay beside the System's outputs."""
-    return with_shared_factors(masked(stable(merged_sums(simplified(system), keep))))
+def _ready(simple: System, keep: Sequence[str]) -> System:
+    """Merged sums and stable forms of all that the System's outputs, and the tensors in `keep`, are made of."""
+    live = influencing(simple, *simple.outputs, *keep)
+    tensors = (t for t in simple.tensors if t.role is not Role.DEFINED or t.name in live)
+    wanted = simple.with_equations((e for e in simple.equations if e.name in live), tensors)
+    return with_shared_factors(masked(stable(merged_sums(wanted, keep))))
 
 
-def _product(product: str, batched: System, wrt: Sequence[str]) -> System:
-    """The System of one product; its outputs are the results."""
+def _product(product: str, batched: System, wrt: Sequence[str], gradient: System) -> System:
+    """The System of one product; its outputs are the results. `gradient` are the gradients, simplified."""
     if product == "jvp":
         return tangent(batched, wrt, batched.outputs)
     if product == "hvp":
-        return hessian_product(batched, wrt)
+        return hessian_product(batched, wrt, gradient)
     if product == "gauss_newton":
         return gauss_newton_product(batched, wrt)
     raise ValueError(f"product {product!r}: expected one of {', '.join(PRODUCTS)}")

@@ -172,7 +172,7 @@ class _Reverse:
         ranges = tuple(Range(index(i), Integer(0), d - 1) for i, d in zip(letters, tensor.shape, strict=True))
         wanted = Access(name, *(r.symbol for r in ranges))
         readers = [e for e in readers if e.name in self.tensors or e.name in self.seeds or e.name in cotangents]
-        if name in cotangents and not readers:
+        if name in cotangents and not readers and name not in self.wrt:
             self.tensors[name] = cotangents[name]
             return
         declared = name in self.tensors

@@ -72,7 +72,7 @@ def algebraic(expression: Expr) -> Expr:
 @lru_cache(maxsize=4096)
 def _algebraic_forms(plain: Expr) -> tuple[Expr, ...]:
     """Factored, as written, cancelled; as written alone where it is no rational function."""
-    if len(plain.free_symbols) > _MOST_SYMBOLS or max(_monomials(plain)) > _MOST_MONOMIALS:
+    if _large(plain):
         return (_part_by_part(plain), plain)
     atomic, back = _atomic_exponentials(plain)
     try:
@@ -80,6 +80,11 @@ def _algebraic_forms(plain: Expr) -> tuple[Expr, ...]:
         return _fewer_signs(sp.factor(cancelled)).xreplace(back), plain, cancelled.xreplace(back)
     except sp.PolynomialError:
         return (plain,)
+
+
+def _large(plain: Expr) -> bool:
+    """Whether polynomials of that size are left alone."""
+    return len(plain.free_symbols) > _MOST_SYMBOLS or max(_monomials(plain)) > _MOST_MONOMIALS
 
 
 def _part_by_part(plain: Expr) -> Expr:
@@ -197,7 +202,7 @@ def _rational_form(plain: Expr) -> RationalForm | None:
     generator = Dummy("E", positive=True)
     table = {sp.exp(a): generator ** (sp.cancel(a / base)) for a in arguments}
     replaced = plain.xreplace(table)
-    if replaced.has(sp.exp):
+    if replaced.has(sp.exp) or _large(replaced):
         return None
     try:
         numerator, denominator = sp.fraction(sp.cancel(sp.together(replaced)))

@@ -111,7 +111,10 @@ def merged_sums(system: System, keep: Iterable[str] = ()) -> System:
         ranges, guards = (*node.ranges, *total.ranges), (*node.guards, *total.guards)
         return sp.Mul(*constants, Reduction("sum", total.body, ranges, guards))
 
-    equations = [replace(e, value=visit(e.value)) for e in system.equations]
+    equations = []
+    for equation in system.equations:
+        equations.append(replace(equation, value=visit(equation.value)))
+        values[equation.name] = equations[-1]  # a later sum takes in what has itself taken in another
     left = [e for e in equations if e.name not in merged]
     return system.with_equations(left, (t for t in system.tensors if t.name not in merged))
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import lru_cache
 
 import sympy as sp
 from sympy import Expr, Integer
@@ -26,6 +27,7 @@ from .primitives import Sigmoid, Softplus, expm1
 __all__ = ["log_form", "stabilised"]
 
 
+@lru_cache(maxsize=16384)
 def stabilised(expression: Expr) -> Expr:
     """The expression with its exponentials in bounded forms, from the inside out; values unchanged."""
     if not expression.args or isinstance(expression, Access | Reduction):

@@ -65,9 +65,12 @@ def tangent(system: System, directions: Sequence[str], results: Sequence[str]) -
     )
 
 
-def hessian_product(system: System, wrt: Sequence[str]) -> System:
-    """∂²cost/∂wrt² applied to a direction: the tangents of the gradients, as outputs in the order of `wrt`."""
-    gradient = simplified(derive(system, wrt, explain=False).result)
+def hessian_product(system: System, wrt: Sequence[str], gradient: System | None = None) -> System:
+    """∂²cost/∂wrt² applied to a direction: the tangents of the gradients, as outputs in the order of `wrt`.
+
+    `gradient` is the simplified System of the gradients, where the caller has it already.
+    """
+    gradient = gradient or simplified(derive(system, wrt, explain=False).result)
     return tangent(gradient, wrt, gradient.outputs)
 
 

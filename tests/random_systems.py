@@ -354,7 +354,8 @@ class _Builder:
         """Inputs whose shapes give away every size; the first is data."""
         named = [size(n) for n in self.sizes]
         self.rng.shuffle(named)
-        groups = [named] if self.chance(0.4) else [[s] for s in named]
+        together = self.chance(0.4) and math.prod(self.at(s) for s in named) <= MOST_ELEMENTS
+        groups = [named] if together else [[s] for s in named]
         for m, group in enumerate(groups):
             self.declare(group, "data" if m == 0 else None)
 

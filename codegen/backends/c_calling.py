@@ -66,7 +66,7 @@ def _address(array: Array) -> int:
 
 
 class _Compiled:
-    """One compiled function: `int NAME_entry(p, data…, c or v, batch, sizes…, out or g, cost, workspace, bytes)`."""
+    """One compiled function: `int NAME_entry(p, data…, c, v, batch, sizes…, out or g, cost, workspace, bytes)`."""
 
     def __init__(self, module: ModuleType, library: ctypes.CDLL, entry: str) -> None:
         arguments: dict[str, tuple[str, tuple[object, ...]]] = module.ARGUMENTS
@@ -79,7 +79,7 @@ class _Compiled:
         self.parameters: tuple[str, ...] = module._PARAMETERS[entry]
         data = sorted((n for n in read if arguments[n][0] == "data"), key=order.index)
         self.data = [read.index(n) for n in data]
-        self.directions = _directions(arguments, read)
+        self.structs = [s for kind in ("cotangent", "tangent") if (s := _struct(arguments, read, kind))]
         self.results = len(module._RESULTS[entry])
         self.sizes = 1 + len(module.SIZES)
         self.has_cost = entry in ("cost", "gradients")
@@ -88,7 +88,7 @@ class _Compiled:
         self.workspace = library[f"{self.name}_workspace"]
         self.workspace.argtypes, self.workspace.restype = [ctypes.c_size_t] * self.sizes, ctypes.c_size_t
         self.function = library[f"{self.name}_{_SYMBOLS.get(entry, entry)}"]
-        before = bool(self.members) + len(self.data) + bool(self.directions)
+        before = bool(self.members) + len(self.data) + len(self.structs)
         after = bool(self.results) + self.has_cost + 1
         self.function.argtypes = [
             *[ctypes.c_void_p] * before,
@@ -110,16 +110,16 @@ class _Compiled:
         inputs, outputs = _Numbers(self.double), _Numbers(self.double)
         members = [_address(inputs.through(given[n])) if n in given else None for n in self.members]
         struct = _pointers(members)
-        directions = _pointers([None] * len(self.directions))
+        directions = [_pointers([None] * len(members)) for members in self.structs]
         written = _pointers([_address(outputs.through(a)) for a in results])
         cost = ctypes.c_double()
         head = [ctypes.addressof(struct)] if self.members else []
-        tail = [ctypes.addressof(directions)] if self.directions else []
+        tail = [ctypes.addressof(d) for d in directions]
         tail += [*sizes, *([ctypes.addressof(written)] if self.results else [])]
         tail += [ctypes.addressof(cost)] if self.has_cost else []
         tail += [_address(scratch), needed]
         owned = (struct, written, scratch, *parameters, *results)  # what the pointers lead to
-        if not inputs and not outputs and self.data == list(range(len(self.data))) and not self.directions:
+        if not inputs and not outputs and self.data == list(range(len(self.data))) and not self.structs:
             return self._plain_step(head, tail, cost, owned)
         return self._step(head, tail, cost, directions, inputs, outputs, owned)
 
@@ -140,7 +140,7 @@ class _Compiled:
         head: list[int],
         tail: list[int],
         cost: ctypes.c_double,
-        directions: ctypes.Array[ctypes.c_void_p],
+        directions: Sequence[ctypes.Array[ctypes.c_void_p]],
         inputs: _Numbers,
         outputs: _Numbers,
         owned: object,
@@ -150,8 +150,9 @@ class _Compiled:
         def step(*arrays: Array, _owned: object = owned) -> float:
             inputs.read()
             passed = [inputs.passed(a) for a in arrays]
-            for place, m in enumerate(self.directions):
-                directions[place] = _address(passed[m]) if m is not None else None
+            for struct, places in zip(directions, self.structs, strict=True):
+                for place, m in enumerate(places):
+                    struct[place] = _address(passed[m]) if m is not None else None
             code = self.function(*head, *[_address(passed[m]) for m in self.data], *tail)
             if code:
                 raise self._fault(code)
@@ -165,12 +166,14 @@ class _Compiled:
         return ChainruleError(f"{self.name}: {self.entry}: {said.decode() if said else code}")
 
 
-def _directions(arguments: dict[str, tuple[str, tuple[object, ...]]], read: Sequence[str]) -> list[int | None]:
-    """For each member of the struct of cotangents, or of tangents, where a step finds it; None where it is not read."""
-    cotangents: list[int | None] = [m for m, n in enumerate(read) if arguments[n][0] == "cotangent"]
-    if any(arguments[n][0] == "tangent" for n in read):
-        return [read.index(n) if n in read else None for n, (kind, _) in arguments.items() if kind == "tangent"]
-    return cotangents
+def _struct(arguments: dict[str, tuple[str, tuple[object, ...]]], read: Sequence[str], wanted: str) -> list[int | None]:
+    """For each member of the struct of cotangents, or of tangents, where a step finds it; None where it is not read.
+
+    A function that reads none of them does not take the struct.
+    """
+    places = {n: m for m, n in enumerate(read)}
+    found = [places.get(n) for n, (kind, _) in arguments.items() if kind == wanted]
+    return found if any(m is not None for m in found) else []
 
 
 def _pointers(addresses: Sequence[int | None]) -> ctypes.Array[ctypes.c_void_p]:

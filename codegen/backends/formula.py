@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 import sympy as sp
 from sympy import Dummy, Expr, Symbol
@@ -140,6 +141,7 @@ def expression_text(expression: Expr) -> str:
     return _Writer().write(expression)
 
 
+@lru_cache(maxsize=4096)
 def equation_text(equation: Equation) -> str:
     """The equation as a reader would write it."""
     writer = _Writer()

@@ -330,7 +330,7 @@ def test_vjp(tmp_path: Path) -> None:
     arguments = (
         Argument("x", (n,), Kind.DATA),
         Argument("w", (n,), Kind.PARAMETER),
-        Argument("a", (n,), Kind.COTANGENT),
+        Argument("a", (n,), Kind.COTANGENT, per_sample=True),
     )
     program = Program("probe", "float64", (n,), arguments, ("a",), ("w", "x"), (forward, vjp))
     kernels = compiled(program, tmp_path)

@@ -202,10 +202,11 @@ def test_the_page_says_how_to_read_what_stands_on_it_and_no_more() -> None:
     assert "matrix" not in scalars
 
 
-@pytest.mark.parametrize("seed", [secrets.randbits(32) for _ in range(25)])
-def test_forms_of_random_systems(seed: int) -> None:
+@pytest.mark.parametrize("number", range(25))
+def test_forms_of_random_systems(number: int) -> None:
+    seed = secrets.randbits(32)
     model = random_model(seed)
-    print(f"seed {seed}\n{model.text}")
+    print(f"model {number}, seed {seed}\n{model.text}")
     derivation = derive(model.parse())
     point = Point(derivation.result, seed, limits={d.name: (d.low, d.high) for d in model.declared})
     if min(extent for shape in point.interpreters[0].shapes.values() for extent in (2, *shape)) > 1:

@@ -67,7 +67,7 @@ class Body:
         self.outer: tuple[Range, ...] = ()  # of the scan at work
         self.around: dict[Symbol, Expr] = {}  # its index -> the symbol of its C name
         self.scratch: dict[str, str] = {}  # arrays in the space of matrix products
-        self._pool: dict[tuple[str, int], str] = {}
+        self._pool: dict[tuple[str, int, str], str] = {}
         self._scales: dict[tuple[Expr, str], str] = {}
         self._temporaries: dict[Access, str] = {}
 
@@ -153,9 +153,9 @@ class Body:
 
     # ---- names and elements -------------------------------------------------------------------
 
-    def pooled(self, wanted: str, number: int = 1) -> str:
+    def pooled(self, wanted: str, number: int = 1, purpose: str = "") -> str:
         """A name that every loop nest may use again for the same purpose; unlike any other name here."""
-        key = (wanted, number)
+        key = (wanted, number, purpose)
         if key not in self._pool:
             self._pool[key] = self.names.claim(wanted)
         return self._pool[key]
@@ -168,7 +168,7 @@ class Body:
         outer = [Range(r.symbol, r.lower, r.upper) for r in self.outer]
         for r in ranges:
             seen[r.symbol.name] += 1
-            name = self.pooled(r.symbol.name, seen[r.symbol.name])
+            name = self.pooled(r.symbol.name, seen[r.symbol.name], "index")
             symbol = Symbol(name, integer=True, nonnegative=True)
             env[symbol] = name
             lowers = [b.xreplace(renaming) for b in lower_bounds(r)]
@@ -258,7 +258,7 @@ class Body:
         """Open loops, with what is computed between them; the number opened. `depth` are open already."""
         if loops.flat:
             extents = [r.upper - r.lower + 1 for r in loops.ranges]
-            self.code.loop(loops.flat, "0", sizes.elements(extents, loops.env))
+            self.code.loop(loops.flat, "0", sizes.elements(extents, loops.env, self.prover.nonnegative))
             return 1
         for m, loop in enumerate(chosen):
             if m > 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chainrule.codegen.backends.formula import equation_text
 from chainrule.codegen.ir import BATCH, Program
+from chainrule.symbolic.system import COST
 
 from .interface import EntryPoint, Interface, Struct, real_of, spell_shape
 from .layout import comment
@@ -16,7 +17,7 @@ _PURPOSE = {
     "gradients": "cost_avg and its gradients, in one pass.",
     "vjp": "The vector-Jacobian product: the derivatives of sum(cotangent * output).",
     "jvp": "The Jacobian-vector product: the tangents of the outputs, for the tangents v of what they depend on.",
-    "hvp": "The Hessian-vector product: the second derivatives of cost_avg times v.",
+    "hvp": "The Hessian-vector product: the second derivatives of {weighed} times v.",
     "gauss_newton": "The product of v with the Gauss-Newton form of the Hessian of cost_avg.",
 }
 
@@ -47,7 +48,8 @@ def struct_lines(struct: Struct, face: Interface) -> list[str]:
 def entry_comment(entry: EntryPoint, face: Interface) -> str:
     """What an entry point reads and writes, with shapes."""
     kernel, own = entry.kernel, face.own
-    lines = [_PURPOSE.get(kernel.entry, f"The kernel {kernel.entry}."), ""]
+    weighed = "cost_avg" if COST in face.program.entries else "sum(cotangent * output)"
+    lines = [_PURPOSE.get(kernel.entry, f"The kernel {kernel.entry}.").format(weighed=weighed), ""]
     lines += _members(entry, face, "p")
     lines += [f"    reads {face.data(b.name)} {spell_shape(b.shape, face.size_env)}" for b in entry.data]
     for word in ("c", "v", "out", "g"):

@@ -228,9 +228,8 @@ def _shapes(program: Program, entries: Iterable[str], names: Sequence[str]) -> l
 def _structs(program: Program) -> tuple[Struct, ...]:
     """Every struct of the program, those without members too."""
     entries = set(program.entries)
-    moving = [a for a in program.arguments if a.kind is Kind.TANGENT]
-    tangents = [(a.name, (BATCH, *a.shape) if a.per_sample else a.shape) for a in moving]
-    cotangents = [(tensor_of(b), b.shape) for k in program.kernels for b in k.arguments if b.kind is Kind.COTANGENT]
+    given = [(a.kind, a.name, (BATCH, *a.shape) if a.per_sample else a.shape) for a in program.arguments]
+    cotangents, tangents = ([(n, s) for k, n, s in given if k is kind] for kind in (Kind.COTANGENT, Kind.TANGENT))
     moved = program.kernel("jvp").results if "jvp" in entries else ()
     found: list[tuple[str, bool, Iterable[tuple[str, tuple[Expr, ...]]]]] = [
         ("parameters", True, ((a.name, a.shape) for a in program.parameters)),

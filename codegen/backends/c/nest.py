@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import sympy as sp
-from sympy import Expr, Symbol
+from sympy import Expr, Max, Min, Symbol
 
 from chainrule.symbolic.affine import Bounds, box, coefficient, lower_bounds, nonnegative, upper_bounds
 from chainrule.symbolic.errors import LoweringError
@@ -106,7 +106,8 @@ def nest(
     Raises LoweringError where a condition is not affine in an index.
     """
     place = {symbol: m for m, symbol in enumerate(order)}
-    stated = [*guards, *(c for r in (*ranges, *box(ranges, outer)) for c in _conditions(r))]
+    stated = [c for g in guards for c in _parts(g)]
+    stated += [c for r in (*ranges, *box(ranges, outer)) for c in _conditions(r)]
     lowers: list[list[Limit]] = [[] for _ in order]
     uppers: list[list[Limit]] = [[] for _ in order]
     before: dict[Expr, None] = {}
@@ -166,6 +167,15 @@ def _conditions(bound: Range) -> Iterator[Expr]:
         yield _whole(bound.symbol - _unrounded(lower, sp.ceiling))
     for upper in upper_bounds(bound):
         yield _whole(_unrounded(upper, sp.floor) - bound.symbol)
+
+
+def _parts(guard: Expr) -> list[Expr]:
+    """Conditions that hold together where the guard does: min(u, v) - k >= 0 is u - k >= 0 and v - k >= 0."""
+    for term in sp.Add.make_args(sp.expand(guard)):
+        factor, extremum = term.as_coeff_Mul()
+        if isinstance(extremum, Min if factor > 0 else Max):
+            return [c for a in extremum.args for c in _parts(sp.expand(guard - term + factor * a))]
+    return [guard]
 
 
 def _unrounded(bound: Expr, kind: type) -> Expr:

@@ -107,8 +107,10 @@ def _along_rows(body: Body, plan: _Reduction, source: Statement) -> None:
     else:
         local = scalar and body.kernel.buffer(out.name).kind is Kind.LOCAL
         named = local and real == "double" and bool(body.declaration(out))
-        spare = body.names.claim if scalar else body.pooled
-        total = body.buffer_name(out.name) if named else spare(_NAMES[kind])
+        if named:
+            total = body.buffer_name(out.name)
+        else:
+            total = body.names.claim(_NAMES[kind]) if scalar else body.pooled(_NAMES[kind], purpose="total")
         printer = body.printer(loops, levels, body.element)
         inner.add(_update(kind, total, _value(plan.inner, printer, real), printer))
     body.explain([source])
@@ -153,7 +155,7 @@ def _add_in_lanes(body: Body, plan: _Reduction, loops: Loops, levels: Levels, su
     """The innermost loop, from 0, with several partial sums, none of which waits for another."""
     lane = body.pooled("l", 0)
     if loops.flat:
-        index, end = loops.flat, sizes.elements([r.extent for r in loops.ranges], loops.env)
+        index, end = loops.flat, sizes.elements([r.extent for r in loops.ranges], loops.env, body.prover.nonnegative)
         wide, ahead = replace(loops, flat=f"{index} + {lane}"), plan.inner
     else:
         last, symbol = plan.added.loops[-1], Symbol(lane, integer=True, nonnegative=True)
@@ -196,7 +198,7 @@ def emit_scatter(body: Body, statement: Scatter) -> None:
     levels = Levels(found.loops, tested=1 if found.conditions else 0)
     printer = body.printer(loops, levels, body.element)
     value, target = printer.text(inner), body.place(out, loops)
-    name, count = body.buffer_name(out.name), sizes.elements(body.shapes[out.name], loops.env)
+    name, count = body.buffer_name(out.name), sizes.elements(body.shapes[out.name], loops.env, body.prover.nonnegative)
     body.explain([statement])
     body.place_values(levels, 0)
     body.code.add(f"memset({name}, 0, {count if ' ' not in count else f'({count})'} * sizeof(*{name}));")

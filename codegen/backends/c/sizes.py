@@ -15,6 +15,7 @@ from sympy import Expr, Integer, Max, Min, Symbol
 from sympy.core.relational import Relational
 from sympy.core.sorting import default_sort_key
 
+from chainrule.symbolic.affine import nonnegative
 from chainrule.symbolic.errors import LoweringError
 
 __all__ = [
@@ -34,6 +35,7 @@ Env = Mapping[Symbol, str]
 
 _ONE = Integer(1)
 _MANY = {Max: "larger", Min: "smaller"}
+_OTHER = {Max: Min, Min: Max}
 
 
 def _signed_terms(expression: Expr) -> tuple[list[Expr], list[Expr]]:
@@ -46,20 +48,37 @@ def _signed_terms(expression: Expr) -> tuple[list[Expr], list[Expr]]:
 
 
 def _rounded(expression: Expr) -> tuple[Expr, Expr] | None:
-    """numerator, divisor such that the expression is ⌊numerator/divisor⌋; None where it rounds nothing.
+    """numerator, divisor such that the expression is ⌊numerator/divisor⌋; None where it is no such quotient.
 
     What is added to the one rounded quotient joins it: ⌊u/q⌋ + c = ⌊(u + q·c)/q⌋.
     """
     found = sorted(expression.atoms(sp.floor, sp.ceiling), key=default_sort_key)
-    if not found:
+    if len(found) != 1 or found[0] not in sp.Add.make_args(expression):
         return None
-    outer = found[0]
-    rest = sp.expand(expression - outer)
-    inside, divisor = outer.args[0].as_numer_denom()
-    if len(found) > 1 or rest.has(outer) or not divisor.is_positive:
-        raise LoweringError(f"{expression} cannot stand in a size: at most one quotient is rounded")
-    up = divisor - 1 if isinstance(outer, sp.ceiling) else Integer(0)
-    return sp.expand(inside + up + divisor * rest), divisor
+    inside, divisor = _fraction(found[0])
+    return sp.expand(inside + divisor * (expression - found[0])), divisor
+
+
+def _fraction(rounded: Expr) -> tuple[Expr, Expr]:
+    """numerator, divisor of a rounded quotient as one that is rounded down: ⌈u/q⌉ = ⌊(u + q - 1)/q⌋."""
+    inside, divisor = rounded.args[0].as_numer_denom()
+    if not divisor.is_positive:
+        raise LoweringError(f"{rounded} cannot stand in a size: expected a positive divisor")
+    return sp.expand(inside + (divisor - 1 if isinstance(rounded, sp.ceiling) else 0)), divisor
+
+
+def _spread(expression: Expr) -> tuple[str, list[Expr]] | None:
+    """function, arguments such that the expression is that extremum: min(u, v) - w = min(u - w, v - w).
+
+    None where there is no extremum, or one of values that are not negative and may stand in a sum as it is.
+    """
+    for term in sorted(sp.Add.make_args(sp.expand(expression)), key=default_sort_key):
+        factor, extremum = term.as_coeff_Mul()
+        if isinstance(extremum, (Max, Min)) and not all(nonnegative(a, {}) for a in extremum.args):
+            kind = type(extremum) if factor > 0 else _OTHER[type(extremum)]
+            parts = sorted(extremum.args, key=default_sort_key)
+            return _MANY[kind], [sp.expand(expression - term + factor * a) for a in parts]
+    return None
 
 
 def _atom(factor: Expr, env: Env) -> str:
@@ -69,6 +88,10 @@ def _atom(factor: Expr, env: Env) -> str:
         return env[factor]
     if isinstance(factor, (Max, Min)):
         return folded(_MANY[type(factor)], [plain(a, env) for a in sorted(factor.args, key=default_sort_key)])
+    if isinstance(factor, (sp.floor, sp.ceiling)):
+        numerator, divisor = _fraction(factor)
+        if nonnegative(numerator, {}):
+            return f"({_grouped(plain(numerator, env))} / {_grouped(plain(divisor, env))})"
     raise LoweringError(f"{factor} cannot stand in a size: sizes are sums and products of whole numbers and names")
 
 
@@ -105,6 +128,10 @@ def _grouped(text: str) -> str:
 
 def plain(expression: Expr, env: Env) -> str:
     """The expression, which is not negative, as C; terms that are taken away come last."""
+    spread = _spread(expression)
+    if spread is not None:  # of several values one may be negative, where the greatest is not
+        function, parts = spread
+        return folded(function, [(saturating if function == _MANY[Max] else plain)(p, env) for p in parts])
     rounded = _rounded(expression)
     if rounded is not None:
         return f"{_grouped(plain(rounded[0], env))} / {_grouped(plain(rounded[1], env))}"
@@ -114,6 +141,12 @@ def plain(expression: Expr, env: Env) -> str:
 
 def saturating(expression: Expr, env: Env) -> str:
     """The expression where it is positive, else 0."""
+    spread = _spread(expression)
+    if spread is not None:
+        return folded(spread[0], [saturating(p, env) for p in spread[1]])
+    rounded = _rounded(expression)
+    if rounded is not None:
+        return f"{_grouped(saturating(rounded[0], env))} / {_grouped(plain(rounded[1], env))}"
     added, taken = _signed_terms(expression)
     return f"monus({_sum(added, env)}, {_sum(taken, env)})" if taken else _sum(added, env)
 
@@ -121,6 +154,9 @@ def saturating(expression: Expr, env: Env) -> str:
 def quotient(numerator: Expr, divisor: Expr, env: Env, proved: Callable[[Expr], bool]) -> str:
     """⌊numerator/divisor⌋ where that is positive, else 0. `proved` tells what cannot be negative."""
     numerator = sp.expand(numerator)
+    spread = _spread(numerator)
+    if spread is not None:
+        return folded(spread[0], [quotient(p, divisor, env, proved) for p in spread[1]])
     if divisor == 1:
         return plain(numerator, env) if proved(numerator) else saturating(numerator, env)
     if not proved(numerator):
@@ -140,7 +176,7 @@ def _factor(expression: Expr, env: Env) -> str:
 
 
 def elements(shape: Sequence[Expr], env: Env, proved: Callable[[Expr], bool] | None = None) -> str:
-    """How many elements an array of that shape has; with `proved`, 0 where an axis has a negative length."""
+    """How many elements an array of that shape has; with `proved`, 0 where an axis may have a negative length."""
     axes = [d for d in shape if d != 1]
     if all(d.is_Integer for d in axes):
         return str(int(sp.prod(axes)))
@@ -202,6 +238,11 @@ def compare(relation: Relational, env: Env) -> str:
     """
     sign = type(relation)
     difference = sp.expand(relation.lhs - relation.rhs)
+    spread = _spread(difference)
+    if spread is not None:
+        return _compare_each(*spread, sign, env)
+    if difference.atoms(sp.floor, sp.ceiling):
+        difference, sign = _without_rounding(difference, sign)
     if sign in (sp.Ge, sp.Le):
         strict = difference + 1 if sign is sp.Ge else difference - 1
         if len(strict.as_ordered_terms()) < len(difference.as_ordered_terms()):
@@ -210,6 +251,28 @@ def compare(relation: Relational, env: Env) -> str:
     if not _moves(added) and _moves(taken):
         added, taken, sign = taken, added, _TURNED[sign]
     return f"{_sum(added, env)} {_SIGNS[sign]} {_sum(taken, env)}"
+
+
+def _compare_each(function: str, parts: Sequence[Expr], sign: type[Relational], env: Env) -> str:
+    """The comparison of an extremum with 0, by its arguments: min(u, v) >= 0 is u >= 0 && v >= 0."""
+    if sign in (sp.Eq, sp.Ne):
+        word, signs = ("&&", (sp.Ge, sp.Le)) if sign is sp.Eq else ("||", (sp.Gt, sp.Lt))
+        return f"({f' {word} '.join(_compare_each(function, parts, s, env) for s in signs)})"
+    word = "&&" if (function == _MANY[Min]) == (sign in (sp.Ge, sp.Gt)) else "||"
+    return f"({f' {word} '.join(compare(sign(p, 0, evaluate=False), env) for p in parts)})"
+
+
+def _without_rounding(difference: Expr, sign: type[Relational]) -> tuple[Expr, type[Relational]]:
+    """The comparison with 0 without its one rounded quotient: ⌊u/q⌋ >= c where u >= q·c, ⌊u/q⌋ < c where u < q·c."""
+    found = sorted(difference.atoms(sp.floor, sp.ceiling), key=default_sort_key)
+    factor = difference.coeff(found[0], 1)
+    if len(found) > 1 or factor not in (1, -1) or sign in (sp.Eq, sp.Ne):
+        return difference, sign
+    inside, divisor = _fraction(found[0])
+    rest = sp.expand(factor * difference - found[0])
+    at_least = (sign in (sp.Ge, sp.Gt)) == (factor == 1)
+    strict = (sign in (sp.Gt, sp.Lt)) == at_least  # ⌊u/q⌋ > -c is ⌊u/q⌋ >= 1 - c, and ⌊u/q⌋ <= -c is ⌊u/q⌋ < 1 - c
+    return sp.expand(inside + divisor * (rest - int(strict))), sp.Ge if at_least else sp.Lt
 
 
 def _moves(terms: Sequence[Expr]) -> bool:

@@ -135,7 +135,7 @@ class Calling:
     def takes(self, kernel: Kernel) -> list[str]:
         """What callers of the entry pass: whatever the formulas of its results mention."""
         kinds = [Kind.DATA, Kind.PARAMETER]
-        kinds += [Kind.COTANGENT] if kernel.entry == "vjp" else []
+        kinds += [Kind.COTANGENT] if kernel.entry in ("vjp", "hvp") else []  # of the outputs that the caller weighs
         kinds += [Kind.TANGENT] if kernel.entry in PRODUCTS else []
         if kernel.entry != "forward":
             return [a.name for a in self.arguments.values() if a.kind in kinds]
@@ -238,13 +238,14 @@ _PLAN_RESULT = {
 
 def _summary(kernel: Kernel, program: Program) -> str:
     wrt, outputs = ", ".join(program.wrt), ", ".join(program.outputs)
+    weighed = "cost_avg's Hessian" if COST in program.entries else "the Hessian of what the cotangents weigh"
     return {
         "forward": f"The outputs {', '.join(program.outputs)}.",
         "cost": "cost_avg, the mean over the batch of the cost of one sample.",
         "gradients": f"cost_avg and its gradients with respect to {wrt}, in one pass.",
         "vjp": f"The vector-Jacobian product: gradients with respect to {wrt} of what the cotangents weigh.",
         "jvp": f"The Jacobian-vector product: tangents of {outputs} in the direction of the tangents.",
-        "hvp": f"The product of cost_avg's Hessian with respect to {wrt} with the tangents.",
+        "hvp": f"The product of {weighed} with respect to {wrt} with the tangents.",
         "gauss_newton": f"The product of cost_avg's Gauss-Newton matrix with respect to {wrt} with the tangents.",
     }[kernel.entry]
 
@@ -263,8 +264,7 @@ def _arguments(program: Program) -> Iterable[Argument]:
     """The program's arguments with their shapes in a kernel, the batch axis included."""
     seen = {(_public(b), b.kind): b.shape for k in program.kernels for b in k.arguments}
     for a in program.arguments:
-        shared = a.kind is Kind.PARAMETER or (a.kind is Kind.TANGENT and not a.per_sample)
-        usual = a.shape if shared else (BATCH, *a.shape)
+        usual = (BATCH, *a.shape) if a.per_sample or a.kind is Kind.DATA else a.shape
         yield Argument(a.name, a.kind, seen.get((a.name, a.kind), usual))
 
 

@@ -21,6 +21,7 @@ from .contractions import Layout, by_weights, einsum_subscripts, plan
 from .hosts import Hosts
 from .memory import Memory, allocate, is_host, root
 from .names import Names, number_name
+from .opened import with_constants_opened
 from .scope import Scope
 from .sizes import is_truth, real_text, shape_text, whole_text
 from .slices import condition_text, places_text
@@ -51,7 +52,7 @@ class KernelText:
 
 def kernel_text(kernel: Kernel, sizes: tuple[Symbol, ...]) -> KernelText:
     """The text of one kernel; `sizes` are the program's size symbols in order."""
-    return _Emitter(arrays(kernel), sizes).text()
+    return _Emitter(arrays(with_constants_opened(kernel)), sizes).text()
 
 
 class _Emitter:

@@ -30,6 +30,7 @@ def render(program: Program) -> dict[str, str]:
     text = environment.get_template("module.py.jinja").render(
         **_head(program, face),
         kernels=[_kernel(program, face, k) for k in kernels],
+        math=any("math.erf" in line for k in kernels for line in (*k.prepare, *k.body)),
         helpers=[environment.get_template(name).render().strip() for name in helpers],
         **_tables(program, face),
         plan_data=[a.name for a in face.arguments.values() if a.kind is not Kind.PARAMETER],

@@ -13,8 +13,8 @@ from chainrule.symbolic.errors import LoweringError
 __all__ = ["Names", "checked", "number_name"]
 
 _RESERVED = frozenset(
-    [*keyword.kwlist, *keyword.softkwlist, "np", "DTYPE", "step", "sizes", "parameters", "results", "empty", "float",
-     "max", "min", "abs", "self", "None", "True", "False"]
+    [*keyword.kwlist, *keyword.softkwlist, "np", "math", "DTYPE", "step", "sizes", "parameters", "results", "empty",
+     "float", "max", "min", "abs", "self", "None", "True", "False"]
 )  # fmt: skip
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _SIGNS = (("**", "_to_the_"), ("*", "_times_"), ("/", "_over_"), ("+", "_plus_"), ("-", "_minus_"))

@@ -161,5 +161,7 @@ def _slower(one: Value, two: Value) -> bool:
     if one.rank != two.rank or one.shape[0] != two.shape[0]:
         return False
     sizes = [sp.Mul(*v.shape) for v in (one, two)]
+    if not all(s.is_polynomial(*s.free_symbols) for s in sizes):
+        return False
     degrees = [max((sp.degree(s, x) for x in s.free_symbols), default=0) for s in sizes]
     return bool(degrees[0] < degrees[1])

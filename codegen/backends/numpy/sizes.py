@@ -21,6 +21,7 @@ _FUNCTIONS = {
     "sinh": "np.sinh", "cosh": "np.cosh", "asin": "np.arcsin", "acos": "np.arccos", "atan": "np.arctan",
     "asinh": "np.arcsinh", "acosh": "np.arccosh", "atanh": "np.arctanh", "atan2": "np.arctan2",
     "log1p": "np.log1p", "expm1": "np.expm1", "hypot": "np.hypot", "Abs": "abs", "sign": "np.sign",
+    "erf": "math.erf", "erfc": "math.erfc",
     "floor": "np.floor", "ceiling": "np.ceil", "Max": "max", "Min": "min", "Maximum": "max", "Minimum": "min",
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ borders of windows do not see to already select: the identity stands where they 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -120,6 +121,10 @@ class _Reduction:
             inside = again
             self._widened(again)
         inner = self._paired(inside)
+        left = [o for o in inner if not set(o.axes) & set(self._reduced)]  # of factors that were summed pairwise
+        if left and len(left) < len(inner):
+            outer += [o.placed(place) for o in left]
+            inner = [o for o in inner if set(o.axes) & set(self._reduced)]
         if not inner:
             return scaled(self._graph, constant, outer, shape)
         if self._kept or len(inner) > 1:
@@ -195,25 +200,29 @@ class _Reduction:
     def _joined(self, parts: list[Operand]) -> list[Operand]:
         """The parts, two of them made one: the pair whose product is known, else leaves the fewest axes."""
 
-        def outcome(pair: tuple[Operand, Operand]) -> tuple[list[int], list[int]]:
-            others = {a for p in parts if p not in pair for a in p.axes}
-            axes = {a for p in pair for a in p.axes}
+        def rest(pair: tuple[int, int]) -> list[Operand]:
+            return [p for m, p in enumerate(parts) if m not in pair]  # by place: a factor may stand there twice
+
+        def outcome(pair: tuple[int, int]) -> tuple[list[int], list[int]]:
+            others = {a for p in rest(pair) for a in p.axes}
+            axes = {a for m in pair for a in parts[m].axes}
             left = axes & ({*self._kept} | others)
             order = [a for a in (*self._kept, *self._reduced) if a in left]
             return order, [a for a in self._reduced if a in axes - left]
 
-        def price(pair: tuple[Operand, Operand]) -> tuple[bool, int, int]:
+        def price(pair: tuple[int, int]) -> tuple[bool, int, int]:
             left, gone = outcome(pair)
-            spread = not gone and len(left) > max(len(p.axes) for p in pair)
-            known = bool(gone) and known_sum(self._graph, *pair, gone) is not None
+            one, two = (parts[m] for m in pair)
+            spread = not gone and len(left) > max(len(one.axes), len(two.axes))
+            known = bool(gone) and known_sum(self._graph, one, two, gone) is not None
             return not known, len(left) + spread, -len(gone)
 
-        pairs = [(one, two) for m, one in enumerate(parts) for two in parts[m + 1 :]]
-        best = min(pairs, key=price)
+        best = min(itertools.combinations(range(len(parts)), 2), key=price)
         left, gone = outcome(best)
-        known = known_sum(self._graph, *best, gone) if gone else None
-        made = known or (self._summed(best, left, gone) if gone else self._multiplied(list(best)))
-        return [*(p for p in parts if p not in best), made]
+        one, two = (parts[m] for m in best)
+        known = known_sum(self._graph, one, two, gone) if gone else None
+        made = known or (self._summed([one, two], left, gone) if gone else self._multiplied([one, two]))
+        return [*rest(best), made]
 
     def _multiplied(self, factors: list[Operand]) -> Operand:
         return self._graph.number(self._elementwise.product(Integer(1), factors))
