@@ -75,7 +75,7 @@ class Factors:
         windows = any(g.access is None and g.windowed for g in self.groups)
         return len(self.groups) >= 2 and reads and not windows and {r.symbol for r in self.reduced} <= covered
 
-    def pair(self, known: Callable[[Pair], bool]) -> Pair:
+    def pair(self, known: Callable[[Pair], bool] = lambda _: False) -> Pair:
         """Two groups to contract first, the indices that only they have, and the other groups.
 
         The pair with the fewest indices left over; among equals one whose result is `known` already, then

@@ -77,6 +77,16 @@ def test_low_rank_goes_through_the_sample():
     assert [g.access for g in rest] == [Access("u", J, Q)]
 
 
+def test_a_product_that_is_known_comes_first():
+    """Among pairs with equally many indices left, the one whose sum has been stored already."""
+    body = Access("p", s.symbol, J, K) * Access("d", s.symbol, J, Q) * Access("v", s.symbol, K, Q)
+    factors = Factors.of(body, [s, j], [k, q])
+    for name in ("p", "d"):
+        wanted = {Access(n, *i) for n, i in (("p", (s.symbol, J, K)), ("d", (s.symbol, J, Q))) if n == name}
+        left, right, *_ = factors.pair(lambda pair, w=wanted: w < {pair[0].access, pair[1].access})
+        assert wanted < {left.access, right.access}
+
+
 def test_the_smallest_result_comes_first():
     """Σ_kq a_jk b_kq c_q: b c is a vector, a b a matrix."""
     body = Access("a", J, K) * Access("b", K, Q) * Access("c", Q)
