@@ -186,7 +186,8 @@ class _Stabiliser:
             return self._normalised(expression, scope) or expression
         if isinstance(expression, sp.Mul):
             made, rest = self._quotients(list(expression.args), scope)
-            if made:
+            rest = _weighted_sums(rest)
+            if made or rest != list(expression.args):
                 return sp.Mul(*made, *(self._softmax(f, scope) for f in rest))
         inner = scope.inside(expression)
         return rebuild(expression, [self._softmax(a, inner) for a in expression.args])
@@ -321,6 +322,31 @@ def _unsigned(expression: Expr) -> Expr:
 
 def _sum_of_exp(expression: Expr) -> bool:
     return isinstance(expression, Reduction) and expression.kind == "sum" and isinstance(expression.body, sp.exp)
+
+
+def _weighted_sums(factors: Sequence[Expr]) -> list[Expr]:
+    """Σ_i exp(u_i) b_i / Σ_k exp(u_k) as Σ_i (exp(u_i) / Σ_k exp(u_k)) b_i, for every such pair of factors."""
+    factors = list(factors)
+    while True:
+        pairs = ((f, q) for q in factors if _divides(q) for f in factors if _has_term(f, q.base))
+        weighted, quotient = next(pairs, (None, None))
+        if weighted is None or quotient is None:
+            return factors
+        factors.remove(weighted)
+        factors.remove(quotient)
+        total, power = quotient.base, quotient.exp
+        factors.append(Reduction("sum", weighted.body / total, weighted.ranges, weighted.guards))
+        factors.extend([total ** (power + 1)] if power != -1 else [])
+
+
+def _has_term(factor: Expr, total: Reduction) -> bool:
+    """Whether the factor sums over products with a term of the other sum, none of them divided by it yet."""
+    if not isinstance(factor, Reduction) or factor.kind != "sum" or len(total.ranges) != 1:
+        return False
+    terms = sp.Mul.make_args(factor.body)
+    return any(isinstance(t, sp.exp) and _matches(t, total, r) for t in terms for r in factor.ranges) and not any(
+        _divides(t) and alpha_key(t.base) == alpha_key(total) for t in terms
+    )
 
 
 def _divides(factor: Expr) -> bool:
