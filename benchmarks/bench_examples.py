@@ -52,6 +52,7 @@ CASES = (
     Case("layer_norm", 256, {"D": 768}, ("g", "beta", "x"), LayerNorm),
     Case("attention", 4, {"T": 16, "D": 32, "F": 16, "E": 16}, ("wq", "wk", "wv"), Attention),
     Case("attention", 8, {"T": 128, "D": 64, "F": 64, "E": 64}, ("wq", "wk", "wv"), Attention),
+    Case("attention_causal", 4, {"T": 32, "D": 32, "F": 16, "E": 16}, ("wq", "wk", "wv"), CausalAttention),
     Case("attention_causal", 8, {"T": 128, "D": 64, "F": 64, "E": 64}, ("wq", "wk", "wv"), CausalAttention),
 )
 

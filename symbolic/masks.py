@@ -218,7 +218,7 @@ def _whole(
     if reduction.kind != "sum" or not conditions or reduction.body.has(Reduction, Delta):
         return None
     try:
-        every = box((*scope, *reduction.ranges))
+        every = _squared(box((*scope, *reduction.ranges)), reduction.ranges)
     except LoweringError:
         return None
     bounds, extents = bounds_of(every), {r.symbol: r.extent for r in every}
@@ -230,6 +230,19 @@ def _whole(
     if any(unproved(a, system.tensor(a.name).shape, bounds) for a in accesses(reduction.body)):
         return None
     return every
+
+
+def _squared(boxed: tuple[Range, ...], ranges: Sequence[Range]) -> tuple[Range, ...]:
+    """The box with i for 0 <= i < j over all that j runs over: bounds by an index alone are those of that index."""
+    table = {r.symbol: r for r in boxed}
+    for r in ranges:
+        sides = []
+        for bounds, side in ((lower_bounds(r), "lower"), (upper_bounds(r), "upper")):
+            partners = {v for b in bounds for v in b.atoms(Dummy)}
+            alone = len(partners) == 1 and all(b.atoms(Dummy) for b in bounds)
+            sides.append(getattr(table[partners.pop()] if alone else table[r.symbol], side))
+        table[r.symbol] = Range(r.symbol, *sides)
+    return tuple(table.values())
 
 
 def _pair(condition: Expr, extents: Mapping[Dummy, Expr]) -> frozenset[Dummy] | None:

@@ -14,13 +14,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import sympy as sp
 from sympy import Dummy, Expr
 
-from .affine import box
+from .affine import box, nonnegative
 from .domains import protected
 from .expressions import (
     Access,
@@ -83,7 +83,8 @@ class _Stabiliser:
     system: System
     equations: list[Equation] = field(default_factory=list)
     tensors: list[Tensor] = field(default_factory=list)
-    shared: dict[Hashable, str] = field(default_factory=dict)  # a value over a box -> the tensor that stores it
+    shared: dict[Expr, list[tuple[tuple[Range, ...], str]]] = field(default_factory=dict)
+    # a value -> the boxes over which it is stored, and the tensors
     functions: dict[str, FunctionDefinition] = field(default_factory=dict)
 
     def run(self) -> System:
@@ -261,20 +262,21 @@ class _Stabiliser:
         self.tensors.append(Tensor(name, shape, Role.DEFINED, BATCH in shape))
         value = protected(freshen(value, renamed), fresh, self._shape)
         self.equations.append(Equation(name, tuple(r.symbol for r in fresh), fresh, value))
-        self.shared[key] = name
+        self.shared.setdefault(key, []).append((ranges, name))
         return Access(name, *(r.symbol for r in ranges))
 
     def _lookup(self, origin: Expr, scope: _Scope) -> Access | None:
         """Where the value of an expression is stored, read at the expression's own free indices."""
         key, ranges = self._place(origin, scope)
-        return Access(self.shared[key], *(r.symbol for r in ranges)) if key in self.shared else None
+        found = (name for boxed, name in self.shared.get(key, []) if all(map(_covers, boxed, ranges)))
+        name = next(found, None)
+        return None if name is None else Access(name, *(r.symbol for r in ranges))
 
-    def _place(self, origin: Expr, scope: _Scope) -> tuple[Hashable, tuple[Range, ...]]:
-        """A key for an expression over a box, and that box: a range for each of its free indices."""
+    def _place(self, origin: Expr, scope: _Scope) -> tuple[Expr, tuple[Range, ...]]:
+        """A key for an expression, and the box at work: a range for each of its free indices in the key's order."""
         body, free = canonical(origin)
         boxes = {r.symbol: r for r in box(scope.ranges)}
-        ranges = tuple(boxes[v] for v in free)
-        return (body, tuple((r.lower, r.upper) for r in ranges)), ranges
+        return body, tuple(boxes[v] for v in free)
 
     def _shape(self, name: str) -> tuple[Expr, ...]:
         return next(t.shape for t in self.tensors if t.name == name)
@@ -364,6 +366,12 @@ def _is_term(numerator: Expr, total: Reduction, bound: Range) -> bool:
     """Whether the numerator is the term of the sum at an index of the same range."""
     own = total.ranges[0]
     return (bound.lower, bound.upper) == (own.lower, own.upper) and _matches(numerator, total, bound)
+
+
+def _covers(whole: Range, part: Range) -> bool:
+    """Whether the one range is known to hold the other."""
+    same = (whole.lower, whole.upper) == (part.lower, part.upper)
+    return same or (nonnegative(part.lower - whole.lower, {}) and nonnegative(whole.upper - part.upper, {}))
 
 
 def _storable(total: Reduction) -> bool:

@@ -23,7 +23,8 @@ from chainrule.symbolic.system import COST, Role, System
 __all__ = ["Interpreter", "average_cost", "numeric_gradient"]
 
 _FUNCTIONS = {
-    "exp": math.exp, "log": math.log, "sin": math.sin, "cos": math.cos, "tan": math.tan, "asin": math.asin,
+    "exp": math.exp, "sin": math.sin, "cos": math.cos, "tan": math.tan, "asin": math.asin,
+    "log": lambda v: math.log(v) if v != 0 else -math.inf,
     "acos": math.acos, "atan": math.atan, "sinh": math.sinh, "cosh": math.cosh, "tanh": math.tanh,
     "asinh": math.asinh, "acosh": math.acosh, "atanh": math.atanh, "erf": math.erf, "erfc": math.erfc,
     "floor": math.floor, "ceiling": math.ceil, "Abs": abs, "Max": max, "Min": min, "Maximum": max, "Minimum": min,

@@ -56,6 +56,15 @@ parameter w[n, m], c
 a[j] = tanh(sum[k](w[j, k]*x[k]))
 cost = sum[j]((a[j] - y[j])**4) + exp(c*w[0, 0])
 """,
+    "earlier_only": """
+data x[N]
+parameter a[N, N], v[N]
+index i < N
+s[i, j] = a[i, j]*x[j]
+l[i] = logsumexp[j : j < i](s[i, j])
+o[i] = sum[j : j < i](exp(s[i, j] - l[i])*v[j])
+cost = sum[i](o[i]**2)
+""",
     "fib": """
 data y[N + 2], z[N]
 parameter a, b
@@ -79,6 +88,14 @@ index p < P
 y[p] = exp(x[p])
 v[i] = exp(x[i])*t[i]
 cost = sum[p](y[p]**2) + sum[i](v[i]**2)
+""",
+    "graph": """
+data x[N, D], y[N, D]
+parameter a[N, N], w[D]
+index i < N
+h[i, d] = sum[j : j <= i](tanh(a[i, j])*x[j, d]*w[d])
+g[i, d] = sum[j : i <= j](tanh(a[i, j])*h[j, d])
+cost = sum[i, d]((h[i, d]*g[i, d] - y[i, d])**2)
 """,
     "guarded_inner": """
 data x[N, K]
