@@ -139,7 +139,7 @@ def difference(entry: str, found: Results, wanted: Results, tolerance: float) ->
             return f"{entry}: {name} has shape {got.shape}, expected {np.shape(value)}"
         scale = float(np.abs(value).max(initial=0))
         error = np.abs(got - value)
-        if not (error <= tolerance * (scale + 1e-2 * whole + 1e-4)).all():
+        if not (error <= tolerance * (scale + 1e-2 * whole + 1e-3)).all():
             return f"{entry}: {name} is\n{got}\nexpected\n{np.asarray(value)}"
     return ""
 

@@ -1,4 +1,4 @@
-"""Random Systems: what comes out of the engine agrees with a brute-force reference, or is refused for a reason.
+"""Random Systems: the kernels of both targets agree with a brute-force reference, or are refused for a reason.
 
 `CHAINRULE_RANDOM_SYSTEMS=500` runs that many (the long suite), `CHAINRULE_RANDOM_SEED=N` one alone. A failure prints
 the model as text, its seed, and a smaller model with the same fault.
@@ -7,22 +7,20 @@ the model as text, its seed, and a smaller model with the same fault.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from interpreter import numeric_gradient
-from random_comparison import Case, Finding, compare, diagnosed, shrunk
+from random_comparison import Case, Finding, compare
+from random_diagnosis import diagnosed, shrunk
 from random_systems import Model, Written, random_model
+from sympy import Integer
 
-from chainrule.codegen import lower
+from chainrule.codegen import build
 from chainrule.symbolic import FormulaError
-
-pytestmark = pytest.mark.skipif(
-    not {"CHAINRULE_RANDOM_SYSTEMS", "CHAINRULE_RANDOM_SEED"} & os.environ.keys(),
-    reason="the long suite finds open faults: set CHAINRULE_RANDOM_SYSTEMS or CHAINRULE_RANDOM_SEED to run it",
-)
 
 COUNT = int(os.environ.get("CHAINRULE_RANDOM_SYSTEMS", "50"))
 ONE = os.environ.get("CHAINRULE_RANDOM_SEED")
@@ -31,11 +29,14 @@ SHARES = 10
 
 SECONDS_TO_SHRINK = 60
 
+REFUSALS: tuple[str, ...] = ()
+"""What may be refused, as patterns of messages that say what to do: everything that is drawn is to work."""
+
 
 @pytest.fixture(autouse=True)
-def every_statement(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel IR is held to the reference whether or not a backend writes all of its statements yet."""
-    monkeypatch.setattr(lower, "_refuse", lambda _: None, raising=False)
+def quick_builds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C is compiled without optimisation: hundreds of sources, each called a few times."""
+    monkeypatch.setattr(build, "FLAGS", tuple("-O0" if flag == "-O3" else flag for flag in build.FLAGS))
 
 
 def told(model: Model | Written, findings: list[Finding]) -> str:
@@ -63,8 +64,16 @@ def test_random_systems_agree_with_the_reference(share: int) -> None:
     for seed in seeds(share):
         print(f"CHAINRULE_RANDOM_SEED={seed}")
         model = random_model(seed)
-        findings = [f for f in compare(model) if f.kind != "unusable"]
+        findings = [f for f in compare(model) if f.kind != "unusable" and not _excused(f)]
         assert not findings, told(model, findings)
+
+
+def _excused(finding: Finding) -> bool:
+    """A refusal that a user can act on; it is printed."""
+    excused = finding.kind == "refused" and any(re.search(pattern, finding.message) for pattern in REFUSALS)
+    if excused:
+        print(f"refused: {finding.message}")
+    return excused
 
 
 REGRESSIONS = {
@@ -170,7 +179,7 @@ def test_a_fault_is_found_and_shrunk(monkeypatch: pytest.MonkeyPatch, seed: int)
     """With a wrong rule put in, a random model shows it, and the smaller one still does."""
     from chainrule.symbolic import rules
 
-    monkeypatch.setattr(rules, "_sum_weight", lambda *_: (2,))
+    monkeypatch.setattr(rules, "_sum_weight", lambda *_: (Integer(2),))
     for number in range(20):
         model = random_model(seed + number)
         findings = [f for f in compare(model) if f.kind == "wrong"]
