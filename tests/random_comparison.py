@@ -118,14 +118,17 @@ class Case:
         rng = np.random.default_rng([self.model.seed, 4])
         for _ in range(4):
             sizes = {name: int(rng.integers(1, 5)) for name in self.model.sizes}
-            other = Case(replace(self.model, sizes=sizes, batch=int(rng.integers(1, 5))))
-            if sizes != self.model.sizes and other._fits() and other.finite:
+            batch = int(rng.integers(1, 5))
+            if sizes == self.model.sizes or not self._fits(sizes):
+                continue
+            other = Case(replace(self.model, sizes=sizes, batch=batch))
+            if other.finite:
                 yield other
                 return
 
-    def _fits(self) -> bool:
-        """Whether no axis is empty, and none so long that the reference takes seconds."""
-        known = {s: self.sizes[s.name] for s in self.system.sizes}
+    def _fits(self, sizes: Mapping[str, int]) -> bool:
+        """Whether no axis is empty at these sizes, and none so long that the reference takes seconds."""
+        known = {s: sizes[s.name] for s in self.system.sizes}
         shapes = [[int(d.xreplace(known)) for d in t.shape] for t in self.system.tensors]
         return all(min(s, default=1) >= 1 and np.prod(s) <= 64 for s in shapes)
 
