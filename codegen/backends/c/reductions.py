@@ -44,6 +44,7 @@ class _Reduction:
         self.out: Access = statement.out.xreplace(own)
         self.inner: Expr = statement.body.xreplace(own)
         guards = [g.xreplace(own) for g in statement.guards]
+        self.guarded = bool(guards)
         self.order: LoopOrder = loop_order(self.out, self.inner, ranges, reduced, guards, body.shapes)
         # every element of the result is written; guards concern what is added to it
         self.whole = body.nest(self.loops, ranges, (*self.order.outer, *self.order.row))
@@ -95,7 +96,7 @@ def _along_rows(body: Body, plan: _Reduction, source: Statement) -> None:
     real = "double" if kind in _SIGNS else body.element
     scalar = not body.shapes[out.name]
     loops, levels = plan.loops, plan.levels
-    if not plan.outer and not plan.added.conditions:
+    if not plan.outer and not plan.guarded:  # a guard chooses among the combinations
         loops = body.flattened(plan.loops, [plan.inner])
         levels = Levels(plan.added.loops, bool(loops.flat))
     inner = Code(depth=0)
