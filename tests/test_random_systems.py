@@ -118,6 +118,42 @@ REGRESSIONS = {
         {"n": 3},
         2,
     ),
+    "sums of sums of a recurrence": Written(
+        "data x[n]\nparameter w[2]\na[0, u] = x[n - 1]**2 * w[u]\nindex q < 4\na[q, u] = tanh(w[u] * a[q - 1, u])\n"
+        "e[j] = sum[u](a[2*j, u])**2\nindex j < 2\ncost = sum[i](e[i])\n",
+        {"n": 2},
+        2,
+    ),
+    "an output that nothing asked for reaches": Written(
+        "data x[m, n]\nindex p < 3\na[p] = 0.9\nc[u] = exp(x[u, 0])\noutput a, c\n", {"n": 1, "m": 2}, 2
+    ),
+    "a factor that stands twice in a sum": Written(
+        "data x[n, m], c[2, n]\nindex i < m\ne[i, p] = sin(sum[l : l < i](c[0, p] * x[p, l]))\n", {"n": 3, "m": 2}, 4
+    ),
+    "an index as a number among the elements of one array": Written(
+        "data x[n]\na[p] = -x[p] * max(0.5*p, x[p])\nindex p < n\ncost = sum[p](a[p]**2)\n", {"n": 3}, 2
+    ),
+    "a minimum over strides": Written("data a[n]\nindex s < 2\nc[q] = atan(min[s](a[q + 2*s]))\n", {"n": 4}, 2),
+    "a mean of what a condition admits": Written(
+        "data a[n, n]\nindex k < n\nindex p < 3\ncost = mean[k, p : p <= k + 1](a[k, 0] * where(p < n, a[p, k], 0))\n",
+        {"n": 2},
+    ),
+    "part of an array as it is": Written("data x[n]\nindex i < 1\na[i] = x[i]\n", {"n": 3}, 3),
+    "an array from its second element on": Written("data y[n + 1]\ne[s] = y[s + 1]\n", {"n": 2}, 2),
+    "a bell of a large sum": Written(
+        "data x[r]\nparameter b\nc = 12*b\ncost = x[0] * tanh(exp(-c**2))\n", {"r": 2}, 2, 3
+    ),
+    "a product in a step of a recurrence": Written(
+        "parameter d[m + 1, r], w[m, m]\nc[i, j, 0] = prod[s](tanh(sum[q](d[j, q])))\nindex s < m\nindex i < m\n"
+        "c[i, k, t] = sum[q](w[i, q] * c[q, k, t - 1])\nindex t < 2\n",
+        {"m": 2, "r": 2},
+    ),
+    "an element that a step's condition keeps inside": Written(
+        "parameter b[2], w[m, m]\nindex s < 2\nc[0, i] = 0.5\n"
+        "c[s, t] = tanh(sum[k](w[t, k] * c[s - 1, k]) + where(0 <= 2*s and 2*s < 2, b[2*s], 0))\n",
+        {"m": 2},
+    ),
+    "error functions of sizes": Written("data x[n]\nf(u) = erf(u)\na[p] = x[p] * f(n/3) + erfc(n/4)\n", {"n": 2}, 2),
 }
 """Small models of faults that random ones had."""
 
