@@ -7,15 +7,16 @@ Conditions on indices are counted as if they always held.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import sympy as sp
 from sympy import Expr, Integer
 
+from chainrule.symbolic.affine import box
 from chainrule.symbolic.expressions import Access, Call, Range, Reduction, Where
 
-from .ir import BATCH, Buffer, Contract, Kernel, Map, Program, Reduce, Scan, Statement
+from .ir import BATCH, Buffer, Contract, Kernel, Map, Program, Reduce, Scan, Scatter, Statement
 
 __all__ = ["ITEM_BYTES", "Operations", "elements", "operations", "workspace"]
 
@@ -56,20 +57,27 @@ def workspace(program: Program) -> Expr:
     return sp.expand(greatest)
 
 
-def _loops(ranges: Iterable[Range]) -> Expr:
-    return sp.Mul(*(r.extent for r in ranges))
+def _loops(ranges: Sequence[Range]) -> Expr:
+    """How many combinations of indices there are: a triangle is half a square, a bound by several indices the box."""
+    if any(bound.atoms(sp.Max, sp.Min, sp.floor) for r in ranges for bound in (r.lower, r.upper)):
+        ranges = box(ranges)
+    count: Expr = Integer(1)
+    for r in reversed(ranges):
+        varies = r.symbol in count.free_symbols
+        count = sp.summation(count, (r.symbol, r.lower, r.upper)) if varies else count * r.extent
+    return count
 
 
-def _statement(statement: Statement | Scan, bodies: Mapping[str, Expr]) -> Expr:
+def _statement(statement: Statement | Scan, bodies: Mapping[str, Expr], outer: tuple[Range, ...] = ()) -> Expr:
     if isinstance(statement, Scan):
-        return _loops([statement.range]) * sp.Add(*(_statement(s, bodies) for s in statement.statements))
-    rows = _loops(statement.ranges)
+        return sp.Add(*(_statement(s, bodies, (statement.range,)) for s in statement.statements))
+    points = _loops((*outer, *statement.loops))
     if isinstance(statement, Contract):
-        return 2 * rows * _loops(statement.reduced)
-    if isinstance(statement, Reduce):
-        return rows * _loops(statement.reduced) * (_count(statement.body, bodies) + 1)
+        return 2 * points
+    if isinstance(statement, Reduce | Scatter):
+        return points * (_count(statement.body, bodies) + 1)
     if isinstance(statement, Map):
-        return rows * _count(statement.body, bodies)
+        return points * _count(statement.body, bodies)
     raise TypeError(f"unknown statement {statement!r}")
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import sympy as sp
 from sympy import Dummy, Expr
 
 from chainrule.symbolic.errors import LoweringError
-from chainrule.symbolic.expressions import Access, Range, walk
+from chainrule.symbolic.expressions import Access, Range, Reduction, walk
 from chainrule.symbolic.samples import BATCH
 
-__all__ = ["Factors", "Group"]
+__all__ = ["Factors", "Group", "Pair"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,10 @@ class Group:
         """Whether a subscript in the group adds up several of its indices."""
         read = (n for f in self.factors for n in walk(f) if isinstance(n, Access))
         return any(len(i.free_symbols & self.indices) > 1 for a in read for i in a.indices)
+
+
+Pair = tuple[Group, Group, tuple[Range, ...], tuple[Group, ...]]
+"""Two groups, the indices of a sum that only they have, and the other groups."""
 
 
 @dataclass(frozen=True)
@@ -71,27 +75,42 @@ class Factors:
         windows = any(g.access is None and g.windowed for g in self.groups)
         return len(self.groups) >= 2 and reads and not windows and {r.symbol for r in self.reduced} <= covered
 
-    def pair(self) -> tuple[Group, Group, tuple[Range, ...], tuple[Group, ...]]:
+    def pair(self, known: Callable[[Pair], bool]) -> Pair:
         """Two groups to contract first, the indices that only they have, and the other groups.
 
-        The pair with the fewest indices left over; among equals one whose result belongs to a sample, as
-        (x v) u does where x (v u) would multiply out a matrix of low rank.
+        The pair with the fewest indices left over; among equals one whose result is `known` already, then
+        one whose result belongs to a sample, as (x v) u does where x (v u) would multiply out a matrix of low rank.
         """
 
-        def choice(pair: tuple[Group, Group]) -> tuple[Group, Group, tuple[Range, ...], tuple[Group, ...]]:
+        def choice(pair: tuple[Group, Group]) -> Pair:
             rest = tuple(g for g in self.groups if g not in pair)
             own = (pair[0].indices | pair[1].indices) - frozenset().union(*(g.indices for g in rest))
             return *pair, tuple(r for r in self.reduced if r.symbol in own), rest
 
-        def cost(chosen: tuple[Group, Group, tuple[Range, ...], tuple[Group, ...]]) -> tuple[int, bool, int]:
+        def cost(chosen: Pair) -> tuple[int, bool, bool, int]:
             left, right, reduced, _ = chosen
             result = (left.indices | right.indices) - {r.symbol for r in reduced}
             sample = any(r.symbol in result and BATCH in r.upper.free_symbols for r in self.every)
-            return len(result), not sample, -len(reduced)
+            return len(result), not known(chosen), not sample, -len(reduced)
 
         if len(self.groups) < 2:
             raise LoweringError("a contraction needs two operands")
         return min(map(choice, itertools.combinations(self.groups, 2)), key=cost)
+
+    def product(self, left: Group, right: Group, reduced: tuple[Range, ...]) -> tuple[Expr, tuple[Range, ...]]:
+        """The sum of the product of two groups, and the ranges of its other indices."""
+        value = Reduction("sum", sp.Mul(*left.factors, *right.factors), reduced)
+        indices = (left.indices | right.indices) - {r.symbol for r in reduced}
+        return value, tuple(r for r in self.every if r.symbol in indices)
+
+    def axes(self, group: Group) -> tuple[Range, ...]:
+        """The group's ranges in the order in which a tensor of its has them, so that both are walked alike."""
+        own = [r for r in self.every if r.symbol in group.indices]
+        read = (n for f in group.factors for n in walk(f) if isinstance(n, Access))
+        for access in sorted(read, key=lambda a: (a.name, str(a.indices))):
+            if group.indices <= set(access.indices):
+                return tuple(sorted(own, key=lambda r: access.indices.index(r.symbol)))
+        return tuple(own)
 
     def oriented(self) -> tuple[Group, Group]:
         """The last two groups, the one that carries the earlier index of the result on the left."""

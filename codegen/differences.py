@@ -17,7 +17,7 @@ from sympy import Symbol
 
 from chainrule.symbolic.system import COST, System
 
-from .error_scale import Bounded, Number
+from .error_scale import Bounded
 from .number_systems import Float, Precise
 from .oracle import Evaluator
 from .points import Array, Point, lanes_of, reached
@@ -118,7 +118,7 @@ class Oracle:
             lanes = len(chunk) * self.point.batch
             moving = reached(self._system, {name})
             known = {n: v for n, v in self.values.items() if n not in self.point.values and n not in moving}
-            inputs = {n: Number(*(np.tile(part, len(chunk)) for part in v)) for n, v in known.items()}
+            inputs = {n: v.map(lambda part: np.tile(part, len(chunk))) for n, v in known.items()}
             for n, v in self.point.values.items():
                 tangent = self._spread(moved, len(chunk), 1) if n == name else None
                 inputs[n] = self._bounded_numbers.exact(self._base(n, v, len(chunk)), tangent)

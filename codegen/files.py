@@ -20,25 +20,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from chainrule.symbolic.errors import BuildError
+from chainrule.symbolic.keywords import C_KEYWORDS, CPP_KEYWORDS
 
 __all__ = ["MANIFEST", "RESERVED", "output_name", "sha256", "write_file", "write_folder"]
 
 MANIFEST = "manifest.json"
 
-_C_WORDS = """
-    auto break case char const continue default do double else enum extern float for goto if inline int long
-    register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
-    alignas alignof and and_eq asm atomic_cancel bitand bitor bool catch char8_t char16_t char32_t class compl
-    concept consteval constexpr constinit const_cast co_await co_return co_yield decltype delete dynamic_cast
-    explicit export false friend mutable namespace new noexcept not not_eq nullptr operator or or_eq private
-    protected public reinterpret_cast requires static_assert static_cast template this thread_local throw true
-    try typeid typename typeof typeof_unqual using virtual wchar_t xor xor_eq main
-"""
 _C_HEADERS = """
     assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg
     stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar wctype
 """
-RESERVED = frozenset({*_C_WORDS.split(), *_C_HEADERS.split(), *keyword.kwlist, "numpy", "chainrule"})
+RESERVED = frozenset({*C_KEYWORDS, *CPP_KEYWORDS, *_C_HEADERS.split(), *keyword.kwlist, "main", "numpy", "chainrule"})
 """Names that a module, a C file or its header cannot bear: keywords, and files they would hide."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)

@@ -33,7 +33,7 @@ from chainrule.symbolic.rules import influencing
 from chainrule.symbolic.stable import canonical
 from chainrule.symbolic.system import Equation, Role, System, Tensor
 
-from .contractions import Factors, Group
+from .contractions import Factors, Group, Pair
 from .ir import Buffer, Contract, Kernel, Kind, Map, Reduce, Scan, Scatter, Statement
 from .padding import Border, finite, padding, with_guards_for_conditions
 from .scans import plan_scan
@@ -293,13 +293,17 @@ class Lowering:
 
     def _contract(self, factors: Factors, equation: Equation, out: Access) -> None:
         """Pairwise contractions, the last one into `out`."""
+
+        def known(pair: Pair) -> bool:
+            key, _ = _key(*factors.product(*pair[:3]))
+            return key in self.shared
+
         while len(factors.groups) > 2:
-            left, right, reduced, rest = factors.pair()
+            left, right, reduced, rest = factors.pair(known)
             indices = (left.indices | right.indices) - {r.symbol for r in reduced}
             together = Group(indices, (*left.factors, *right.factors))
             if reduced:
-                ranges = tuple(r for r in factors.every if r.symbol in indices)
-                together = Group(indices, (self._pair_sum(left, right, reduced, ranges, factors, equation),))
+                together = Group(indices, (self._pair_sum(left, right, reduced, factors, equation),))
             factors = factors.with_group(rest, together, reduced)
         left, right = factors.oriented()
         operands = self._operand(left, factors, equation), self._operand(right, factors, equation)
@@ -310,24 +314,23 @@ class Lowering:
         left: Group,
         right: Group,
         reduced: tuple[Range, ...],
-        ranges: tuple[Range, ...],
         factors: Factors,
         equation: Equation,
     ) -> Access:
         """The sum over the indices that only two of several groups have, in a temporary."""
+        value, ranges = factors.product(left, right, reduced)
 
         def make(target: Access) -> None:
             operands = self._operand(left, factors, equation), self._operand(right, factors, equation)
             self.statements.append(Contract(target, ranges, equation, reduced, *operands))
 
-        value = Reduction("sum", sp.Mul(*left.factors, *right.factors), reduced)
         return self._stored(value, f"{equation.name}_sum", ranges, make)
 
     def _operand(self, group: Group, factors: Factors, equation: Equation) -> Access:
         """The group as one access: itself, or a Map of its factors."""
         if group.access is not None:
             return group.access
-        ranges = tuple(r for r in factors.every if r.symbol in group.indices)
+        ranges = factors.axes(group)
         body = sp.Mul(*group.factors)
 
         def make(target: Access) -> None:

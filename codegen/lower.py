@@ -1,6 +1,7 @@
 """From a System to a Program: batch axis, gradient, algebra, stable forms, then loop nests.
 
-System ─ with_samples ─ derive ─ simplified ─ merged_sums ─ stable ─► System ─ kernel by kernel ─► Program
+System ─ with_samples ─ derive ─ simplified ─ merged_sums ─ stable ─ masked
+       ─ with_shared_factors ─► System ─ kernel by kernel ─► Program
 """
 
 from __future__ import annotations
@@ -8,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from chainrule.symbolic.derive import derive
+from chainrule.symbolic.masks import masked
 from chainrule.symbolic.rules import influencing
 from chainrule.symbolic.samples import with_samples
+from chainrule.symbolic.shared_factors import with_shared_factors
 from chainrule.symbolic.simplify import merged_sums, simplified
 from chainrule.symbolic.stable import stable
 from chainrule.symbolic.system import COST, Role, System, Tensor
 from chainrule.symbolic.tangents import gauss_newton_product, hessian_product, tangent
 
 from .entries import PRODUCTS
-from .ir import DTYPES, Argument, Kernel, Kind, Program, check_kernel
+from .ir import DTYPES, Argument, Kernel, Kind, Program
+from .ir_check import check_kernel
 from .loops import Lowering
 from .passes import assign_slots
 
@@ -74,7 +78,8 @@ def _ready(simple: System, keep: Sequence[str]) -> System:
     """Merged sums and stable forms of all that the System's outputs, and the tensors in `keep`, are made of."""
     live = influencing(simple, *simple.outputs, *keep)
     tensors = (t for t in simple.tensors if t.role is not Role.DEFINED or t.name in live)
-    return stable(merged_sums(simple.with_equations((e for e in simple.equations if e.name in live), tensors), keep))
+    wanted = simple.with_equations((e for e in simple.equations if e.name in live), tensors)
+    return with_shared_factors(masked(stable(merged_sums(wanted, keep))))
 
 
 def _product(product: str, batched: System, wrt: Sequence[str], gradient: System) -> System:

@@ -7,7 +7,7 @@ A number system is a set of elementwise operations on arrays whose last axis is 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import mpmath
@@ -87,11 +87,6 @@ class Float:
     def kink(self, distance: Value, active: NDArray[Any]) -> None:
         """A place where the formula changes branch, `distance` away from it (0: exactly there)."""
         self.kinks.append(np.where(active, np.sign(distance), 0))
-
-    def allow(self, value: Value, read: Sequence[Value]) -> Value:
-        """A place to widen error bounds: `value` was made from `read` through transcendental functions."""
-        del read
-        return value
 
 
 class Precise(Float):

@@ -4,15 +4,12 @@ Every equation is evaluated over its whole index grid, from the formulas as the 
 (catalogue functions and primitives by their textbook formula), in a number system of choice:
 float64 (`Float`), mpmath at any precision (`Precise`), or float64 with running error bounds and a
 tangent (`error_scale.Bounded`).
-
-Layout: a grid has one axis for each index in scope, the innermost binder's first. A value has one
-more axis at its end, the lanes: independent evaluations (samples, perturbations) made at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
@@ -22,14 +19,12 @@ from numpy.typing import NDArray
 from sympy import Expr, Symbol
 from sympy.logic.boolalg import And, Boolean, Not, Or
 
-from chainrule.symbolic.errors import ChainruleError
 from chainrule.symbolic.expressions import (
     Access,
     Call,
     Delta,
     Maximum,
     Minimum,
-    Range,
     Reduction,
     Where,
     accesses,
@@ -38,14 +33,10 @@ from chainrule.symbolic.expressions import (
 from chainrule.symbolic.primitives import Sigmoid, Softplus, expm1, log1p
 from chainrule.symbolic.system import Equation, Role, System
 
+from .grids import Grid, OracleError, of_whole_numbers
 from .number_systems import Float, Integers, Precise, Value
 
 __all__ = ["Evaluator", "OracleError", "evaluate"]
-
-
-class OracleError(ChainruleError):
-    """A System that the oracle cannot evaluate: says which equation and why."""
-
 
 FUNCTIONS: dict[type, str] = {
     sp.exp: "exp", sp.log: "log", sp.sin: "sin", sp.cos: "cos", sp.tan: "tan", sp.asin: "asin",
@@ -63,31 +54,6 @@ TEXTBOOK: dict[type, Callable[[Expr], Expr]] = {
 _ARGUMENT = Symbol("z", real=True)
 
 
-@dataclass(frozen=True)
-class _Scope:
-    """What an expression sees: indices in scope (as grid arrays), arguments of the function, live grid points."""
-
-    indices: Mapping[Expr, Integers]
-    depth: int
-    active: NDArray[Any]
-    arguments: Mapping[Expr, Value]
-
-
-def _subscripts_only(expression: Expr) -> bool:
-    nodes = list(walk(expression))
-    return all(n.is_integer for n in nodes) and not any(isinstance(n, (Access, Call, Delta)) for n in nodes)
-
-
-def _is_map_of_functions(e: Expr) -> bool:
-    """Whether functions are applied to whole values (after σ and tanh of sums, too), not summed first (softmax)."""
-    functions = (Call, *FUNCTIONS, *TEXTBOOK)
-    if isinstance(e, functions):
-        return True
-    inside = {n for r in walk(e) if isinstance(r, Reduction) for n in walk(r)}
-    found = {n in inside for n in walk(e) if isinstance(n, functions)}
-    return found == {False}
-
-
 class Evaluator:
     """A System at given sizes (one number for each size symbol), ready to be evaluated many times.
 
@@ -99,14 +65,12 @@ class Evaluator:
         self.sizes = {s: np.array(v, dtype=np.int64) for s, v in sizes.items()}
         self.numbers = numbers
         self.points = 0
-        outermost = _Scope({}, 0, np.array([True]), {})
-        self.shapes = {t.name: tuple(int(self._integer(d, outermost)) for d in t.shape) for t in system.tensors}
+        self._outermost = Grid.start(self.sizes)
+        self.shapes = {t.name: tuple(int(self._outermost.integer(d)) for d in t.shape) for t in system.tensors}
         self._groups = system.recurrences()
         self._memo: dict[Any, Any] = {}
         self._arrays: dict[str, Value] = {}
         self._ready: dict[str, NDArray[np.bool_]] = {}
-        self._read: list[Value] = []
-        self._folds = 0
 
     def run(self, values: Mapping[str, Value], lanes: int) -> dict[str, Value]:
         """Every tensor of the System, each of shape (declared shape…, lanes or 1).
@@ -131,7 +95,7 @@ class Evaluator:
                         done.update(group)
                         self._recurrence([e for e in self.system.equations if e.name in group])
                 elif equation.name not in done:
-                    self._assign(equation, self._grid(equation))
+                    self._assign(equation, self._whole(equation))
         return self._arrays
 
     # --- equations ---------------------------------------------------------------------------
@@ -139,73 +103,61 @@ class Evaluator:
     def _recurrence(self, equations: Sequence[Equation]) -> None:
         """Front by front: of the elements that are missing, those whose reads are known, until none is missing."""
         group = {e.name for e in equations}
-        missing = [(e, self._listed(self._grid(e))) for e in equations]
+        missing = [(e, self._whole(e).listed()) for e in equations]
         while missing:
             rest, defined = [], False
             for equation, points in missing:
                 blocked = np.broadcast_to(self._blocked(equation.value, points, group), points.active.shape[:-1])
                 if not blocked.all():
-                    self._assign(equation, self._listed(points, ~blocked))
+                    self._assign(equation, points.listed(~blocked))
                     defined = True
                 if blocked.any():
-                    rest.append((equation, self._listed(points, blocked)))
+                    rest.append((equation, points.listed(blocked)))
             if rest and not defined:
                 names = ", ".join(sorted(group))
                 raise OracleError(f"{names}: no order of evaluation defines each element before it is read")
             missing = rest
 
-    def _blocked(self, e: Expr, scope: _Scope, group: set[str]) -> NDArray[np.bool_]:
+    def _blocked(self, e: Expr, scope: Grid, group: set[str]) -> NDArray[np.bool_]:
         """Where, over the grid, the expression reads an element of the group that is still missing."""
         if isinstance(e, Access):
             if e.name not in group:
                 return np.array(False)
-            where = [self._integer(i, scope) for i in e.indices]
+            where = [scope.integer(i) for i in e.indices]
             inside = [np.clip(w, 0, extent - 1) for w, extent in zip(where, self.shapes[e.name], strict=True)]
             return np.asarray(scope.active[..., 0] & ~self._ready[e.name][tuple(inside)])
         if not any(a.name in group for a in accesses(e)):
             return np.array(False)
         if isinstance(e, Reduction):
-            inner = self._bound(e, scope)
+            inner = scope.over(e.ranges, e.guards)
             found = np.broadcast_to(self._blocked(e.body, inner, group), inner.active.shape[:-1])
             return np.asarray(found.any(axis=tuple(range(len(e.ranges)))))
         scopes = [scope] * len(e.args)
         if isinstance(e, Where):
             may = [self._may(e.condition, scope, outcome)[..., None] for outcome in (True, False)]
-            scopes[1:] = [replace(scope, active=scope.active & m) for m in may]
+            scopes[1:] = [scope.where(m) for m in may]
         parts = [self._blocked(a, s, group) for a, s in zip(e.args, scopes, strict=True)]
         return np.asarray(reduce(np.logical_or, parts))
 
-    def _may(self, condition: Boolean, scope: _Scope, outcome: bool) -> NDArray[np.bool_]:
+    def _may(self, condition: Boolean, scope: Grid, outcome: bool) -> NDArray[np.bool_]:
         """Where the condition may come out so, as far as indices and sizes tell."""
         if isinstance(condition, Not):
             return self._may(condition.args[0], scope, not outcome)
         if isinstance(condition, (And, Or)):
             both = np.logical_and if isinstance(condition, And) == outcome else np.logical_or
             return np.asarray(reduce(both, [self._may(c, scope, outcome) for c in condition.args]))
-        if all(_subscripts_only(side) for side in condition.args):
+        if all(of_whole_numbers(side) for side in condition.args):
             return np.asarray(self._condition(condition, scope)[..., 0] == outcome)
         return np.array(True)
 
-    def _grid(self, equation: Equation) -> _Scope:
-        """The scope of an equation's right side: one axis for each index of the left."""
-        scope = _Scope({}, 0, np.array([True]), {})
-        for r in reversed(equation.ranges):
-            scope = self._bind(r, scope)
-        return scope
+    def _whole(self, equation: Equation) -> Grid:
+        """The grid of an equation's right side: one axis for each index of the left, in their order."""
+        return self._outermost.over(reversed(equation.ranges))
 
-    def _listed(self, scope: _Scope, chosen: NDArray[Any] | None = None) -> _Scope:
-        """The live points of a scope (those that are `chosen`) as a list: one axis for all indices together."""
-        live = scope.active[..., 0] if chosen is None else chosen
-        indices = {s: np.broadcast_to(v, live.shape)[live] for s, v in scope.indices.items()}
-        return _Scope(indices, 1, np.ones((int(live.sum()), 1), dtype=bool), {})
-
-    def _assign(self, equation: Equation, scope: _Scope) -> None:
+    def _assign(self, equation: Equation, scope: Grid) -> None:
         """The equation's value at the live points of the scope."""
-        self._read = []
         value = self._value(equation.value, scope)
-        if _is_map_of_functions(equation.value):
-            value = self.numbers.allow(value, self._read)
-        where = tuple(self._integer(i, scope) for i in equation.indices)
+        where = tuple(scope.integer(i) for i in equation.indices)
         shape = np.broadcast_shapes(*(w.shape for w in where), scope.active.shape[:-1])
         where = tuple(np.broadcast_to(w, shape) for w in where)
         self._check_bounds(equation.target, where, scope)
@@ -214,37 +166,9 @@ class Evaluator:
         live = np.broadcast_to(scope.active[..., 0], shape)
         self._ready[equation.name][tuple(w[live] for w in where)] = True
 
-    def _bind(self, r: Range, scope: _Scope) -> _Scope:
-        """The scope with one more index, on a new axis before the others."""
-        lower, upper = self._integer(r.lower, scope), self._integer(r.upper, scope)
-        span = np.arange(lower.min(), upper.max() + 1) if lower.size and upper.size else np.arange(0)
-        values = span.reshape(-1, *[1] * scope.depth)
-        active = scope.active & ((values >= lower) & (values <= upper))[..., None]
-        return replace(scope, indices={**scope.indices, r.symbol: values}, depth=scope.depth + 1, active=active)
+    # --- conditions -------------------------------------------------------------------------
 
-    # --- integers and conditions ---------------------------------------------------------------
-
-    def _integer(self, e: Expr, scope: _Scope) -> Integers:
-        """A subscript, bound or guard over the grid (no lanes)."""
-        if isinstance(e, sp.Integer):
-            return np.array(int(e), dtype=np.int64)
-        if isinstance(e, Symbol):
-            known = scope.indices.get(e)
-            if known is None:
-                known = self.sizes[e]
-            return known
-        if isinstance(e, (sp.floor, sp.ceiling)):
-            sign = 1 if isinstance(e, sp.floor) else -1
-            above, below = sp.together(e.args[0]).as_numer_denom()
-            return sign * ((sign * self._integer(sp.expand(above), scope)) // self._integer(below, scope))
-        parts = [self._integer(a, scope) for a in e.args]
-        table: dict[type, Any] = {sp.Add: np.add, sp.Mul: np.multiply, sp.Max: np.maximum, sp.Min: np.minimum}
-        table |= {sp.Mod: np.mod, sp.Pow: np.power}
-        if e.func not in table:
-            raise OracleError(f"{e} is not an integer expression of indices and sizes")
-        return np.asarray(reduce(table[e.func], parts))
-
-    def _condition(self, condition: Boolean, scope: _Scope) -> NDArray[Any]:
+    def _condition(self, condition: Boolean, scope: Grid) -> NDArray[Any]:
         """Where the condition holds: grid and lanes."""
         if condition in (sp.true, sp.false):
             return np.array([bool(condition)])
@@ -254,25 +178,30 @@ class Evaluator:
         if isinstance(condition, Not):
             return ~self._condition(condition.args[0], scope)
         compare = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal, "==": np.equal}
-        if _subscripts_only(condition.lhs) and _subscripts_only(condition.rhs):
-            left, right = (self._integer(side, scope)[..., None] for side in condition.args)
+        if of_whole_numbers(condition.lhs) and of_whole_numbers(condition.rhs):
+            left, right = (scope.integer(side)[..., None] for side in condition.args)
         else:
             sides = [self._value(side, scope) for side in condition.args]
-            self.numbers.kink(self.numbers.subtract(*sides), scope.active)
+            self._kink(condition.args, self.numbers.subtract(*sides), scope)
             left, right = (self.numbers.value(side) for side in sides)
         found = compare["==" if condition.rel_op == "!=" else condition.rel_op](left, right)
         found = np.asarray(found, dtype=bool)
         return ~found if condition.rel_op == "!=" else found
 
+    def _kink(self, sides: Sequence[Expr], distance: Value, scope: Grid) -> None:
+        """A branch that `distance` is away from; none where indices, sizes and numbers alone decide it."""
+        if any(isinstance(n, Access) or n in scope.arguments for side in sides for n in walk(side)):
+            self.numbers.kink(distance, scope.active)
+
     # --- values --------------------------------------------------------------------------------
 
-    def _value(self, e: Expr, scope: _Scope) -> Value:
+    def _value(self, e: Expr, scope: Grid) -> Value:
         """The expression over the grid, lanes last."""
         numbers = self.numbers
         if e.is_Number or isinstance(e, sp.NumberSymbol):
             return self._constant(e)
         if isinstance(e, Symbol):
-            return scope.arguments[e] if e in scope.arguments else numbers.integers(self._integer(e, scope))
+            return scope.arguments[e] if e in scope.arguments else numbers.integers(scope.integer(e))
         if isinstance(e, sp.Add):
             return reduce(numbers.add, [self._value(a, scope) for a in e.args])
         if isinstance(e, sp.Mul):
@@ -297,20 +226,20 @@ class Evaluator:
             self._memo[e] = self.numbers.number(e)
         return self._memo[e]
 
-    def _piecewise(self, e: Expr, scope: _Scope) -> Value:
+    def _piecewise(self, e: Expr, scope: Grid) -> Value:
         numbers = self.numbers
         if isinstance(e, Where):
             holds = self._condition(e.condition, scope)
-            then = self._value(e.then, replace(scope, active=scope.active & holds))
-            otherwise = self._value(e.otherwise, replace(scope, active=scope.active & ~holds))
+            then = self._value(e.then, scope.where(holds))
+            otherwise = self._value(e.otherwise, scope.where(~holds))
             return numbers.select(holds, then, otherwise)
         if isinstance(e, Delta):
-            left, right = (self._integer(a, scope) for a in e.args)
+            left, right = (scope.integer(a) for a in e.args)
             return numbers.integers(np.asarray(left == right).astype(np.int64))
         values = [self._value(a, scope) for a in e.args]
         minus = self._constant(sp.Integer(-1))
         if isinstance(e, (sp.Abs, sp.sign)):
-            numbers.kink(values[0], scope.active)
+            self._kink(e.args, values[0], scope)
             positive = numbers.value(values[0]) >= 0
             if isinstance(e, sp.Abs):
                 return numbers.select(positive, values[0], numbers.multiply(minus, values[0]))
@@ -320,28 +249,22 @@ class Evaluator:
             sign = 1 if isinstance(e, (Maximum, sp.Max)) else -1
             best = values[0]
             for other in values[1:]:
-                numbers.kink(numbers.subtract(best, other), scope.active)
+                self._kink(e.args, numbers.subtract(best, other), scope)
                 keep = sign * (numbers.value(best) - numbers.value(other)) >= 0
                 best = numbers.select(np.asarray(keep, dtype=bool), best, other)
             return best
         raise OracleError(f"{e}: the oracle has no rule for {type(e).__name__}")
 
-    def _access(self, e: Access, scope: _Scope) -> Value:
-        where = tuple(self._integer(i, scope) for i in e.indices)
+    def _access(self, e: Access, scope: Grid) -> Value:
+        where = tuple(scope.integer(i) for i in e.indices)
         if not where:
-            return self._noted(self._arrays[e.name])
+            return self._arrays[e.name]
         where = self._check_bounds(e, where, scope)
         if np.any(scope.active & ~self._ready[e.name][where][..., None]):
             raise OracleError(f"{e} is read at an element that no equation defines")
-        return self._noted(self.numbers.gather(self._arrays[e.name], where))
+        return self.numbers.gather(self._arrays[e.name], where)
 
-    def _noted(self, value: Value) -> Value:
-        """A value that an equation reads, or a sum in it: what its functions are applied to."""
-        if not self._folds:
-            self._read.append(value)
-        return value
-
-    def _check_bounds(self, e: Access, where: tuple[Integers, ...], scope: _Scope) -> tuple[Integers, ...]:
+    def _check_bounds(self, e: Access, where: tuple[Integers, ...], scope: Grid) -> tuple[Integers, ...]:
         """The subscripts, brought into bounds where the grid point takes no part; an error where it does."""
         clipped = []
         for subscript, extent in zip(where, self.shapes[e.name], strict=True):
@@ -354,7 +277,7 @@ class Evaluator:
     def _named_sizes(self) -> str:
         return ", ".join(f"{s} = {v}" for s, v in self.sizes.items())
 
-    def _call(self, e: Call, scope: _Scope) -> Value:
+    def _call(self, e: Call, scope: Grid) -> Value:
         definition = self.system.function(e.name)
         key = (e.name, e.orders)
         if key not in self._memo:
@@ -363,25 +286,14 @@ class Evaluator:
             raise OracleError(f"{e.name} has no formula: an undefined function has no value")
         return self._applied(self._memo[key], definition.parameters, e.arguments, scope)
 
-    def _applied(self, body: Expr, parameters: Sequence[Expr], given: Sequence[Expr], scope: _Scope) -> Value:
+    def _applied(self, body: Expr, parameters: Sequence[Expr], given: Sequence[Expr], scope: Grid) -> Value:
         arguments = {p: self._value(a, scope) for p, a in zip(parameters, given, strict=True)}
         return self._value(body, replace(scope, arguments={**scope.arguments, **arguments}))
 
-    def _reduction(self, e: Reduction, scope: _Scope) -> Value:
-        inner = self._bound(e, scope)
+    def _reduction(self, e: Reduction, scope: Grid) -> Value:
+        inner = scope.over(e.ranges, e.guards)
         self.points += int(np.prod(inner.active.shape))
-        self._folds += 1
-        body = self._value(e.body, inner)
-        self._folds -= 1
-        return self._noted(self.numbers.fold(e.kind, body, inner.active, len(e.ranges)))
-
-    def _bound(self, e: Reduction, scope: _Scope) -> _Scope:
-        """The scope of a reduction's body: its indices bound, live where its guards hold."""
-        for r in e.ranges:
-            scope = self._bind(r, scope)
-        for guard in e.guards:
-            scope = replace(scope, active=scope.active & (self._integer(guard, scope) >= 0)[..., None])
-        return scope
+        return self.numbers.fold(e.kind, self._value(e.body, inner), inner.active, len(e.ranges))
 
 
 def evaluate(

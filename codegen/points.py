@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import sympy as sp
@@ -27,6 +27,9 @@ __all__ = [
     "objective",
     "per_sample",
     "reached",
+    "shift_name",
+    "with_shifts",
+    "with_zeros",
 ]
 
 Array = NDArray[np.float64]
@@ -87,6 +90,38 @@ def objective(system: System) -> System:
     cost = Tensor(COST, (), Role.DEFINED, per_sample=True)
     total = Equation(COST, (), (), sp.Add(*terms))
     return system.with_equations([*system.equations, total], [*system.tensors, *cotangents, cost])
+
+
+def shift_name(tensor: str) -> str:
+    """The name, in `with_shifts`, of what is added to a tensor: no formula can use it."""
+    return f"{tensor} shift"
+
+
+def with_shifts(system: System, names: Iterable[str]) -> System:
+    """The System in which a new input is added to each of the named tensors that equations define.
+
+    At 0 it is the same System, and the cost's slope along the input is its adjoint of that tensor.
+    """
+    chosen, batched = tuple(names), per_sample(system)
+    shifts = [
+        Tensor(shift_name(n), system.tensor(n).shape, Role.DATA if n in batched else Role.PARAMETER, n in batched)
+        for n in chosen
+    ]
+    equations = [
+        replace(e, value=e.value + Access(shift_name(e.name), *e.indices)) if e.name in chosen else e
+        for e in system.equations
+    ]
+    return system.with_equations(equations, [*shifts, *system.tensors])
+
+
+def with_zeros(point: Point, system: System, sizes: Mapping[Symbol, int]) -> Point:
+    """The point with 0 for the inputs of the System that it has no values of."""
+    values = dict(point.values)
+    for tensor in system.inputs:
+        if tensor.name not in values:
+            shape = tuple(int(d.xreplace(dict(sizes))) for d in tensor.shape)
+            values[tensor.name] = np.zeros((point.batch, *shape) if tensor.per_sample else shape)
+    return Point(values, point.batch)
 
 
 def choose_sizes(system: System, given: Mapping[str, int], rng: np.random.Generator) -> dict[Symbol, int] | None:

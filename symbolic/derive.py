@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import sympy as sp
-from sympy import Expr, Integer
+from sympy import Dummy, Expr, Integer
 
 from . import report
 from .deltas import collapse, hoist
@@ -178,8 +178,6 @@ class _Reverse:
         declared = name in self.tensors
         label = self.tensors[name].name if declared else self._declare(name, taken)
         terms = self._contributions(label, wanted, ranges, readers, cotangents)
-        if name in cotangents:
-            terms = (Term((Access(cotangents[name].name, *wanted.indices),)), *terms)
         value = total(terms)
         constant = not accesses(value) and not value.free_symbols & set(wanted.indices)
         if constant and not declared and name not in self.wrt:
@@ -206,9 +204,9 @@ class _Reverse:
     ) -> tuple[Term, ...]:
         """The adjoint's terms, one rule after the other, each step logged."""
         log = _Log(self, label, Partial(Access(COST), wanted))
-        chains: list[Term] = []
-        opened: list[Term] = []
-        locals_: list[Term] = []
+        passed = cotangents.get(wanted.name)  # an output's cotangent, to which its readers add
+        given = [] if passed is None else [Term((Access(passed.name, *wanted.indices),))]
+        chains, opened, locals_ = [*given], [*given], [*given]
         for equation in readers:
             seed, target, bound = self._incoming(equation, cotangents)
             value = freshen(equation.value, dict(zip(equation.indices, target.indices, strict=True)))
@@ -218,7 +216,8 @@ class _Reverse:
             if self.explain:
                 opened.extend(_after(outer, p) for p in _opened(Partial(value, wanted), self.system))
             locals_.extend(_after(outer, p) for p in unfold_all(Partial(value, wanted), self.system))
-        log.step(Rule.CHAIN, chains, "every equation that reads it contributes")
+        adds = "contributes" if passed is None else f"adds to the cotangent {passed.name} that is passed for it"
+        log.step(Rule.CHAIN, chains, f"every equation that reads it {adds}")
         if any(isinstance(e.value, sp.Add | Reduction) for e in readers):
             log.step(Rule.SUM, opened, "the definition put in, differentiated term by term")
         else:
@@ -271,7 +270,7 @@ class _Reverse:
         """Index letters for a tensor: those of its first use, else those of its own equation."""
         uses = [n for e in readers for n in accesses(e.value)] + [e.target for e in self.system.defining(name)]
         for access in uses:
-            if access.name == name and all(i.is_Symbol for i in access.indices):
+            if access.name == name and all(isinstance(i, Dummy) for i in access.indices):  # a size is no letter
                 return [i.name for i in access.indices]
         return [chr(ord("i") + m % 12) for m in range(len(self.system.tensor(name).shape))]
 

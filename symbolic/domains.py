@@ -14,7 +14,7 @@ from sympy import Expr, Integer
 from .affine import Bounds, bounds_of, guards_of, nonnegative, with_guards
 from .expressions import Access, Range, Reduction, Where, rebuild
 
-__all__ = ["Shapes", "protected", "unproved"]
+__all__ = ["Shapes", "protected", "reads_within", "unproved"]
 
 Shapes = Callable[[str], Sequence[Expr]]
 """The shape of a tensor by its name."""
@@ -58,6 +58,24 @@ def protected(expression: Expr, ranges: Iterable[Range], shapes: Shapes, facts: 
         return rebuild(node, [visit(a, bounds) for a in node.args])
 
     return visit(expression, with_guards(bounds_of(ranges), facts))
+
+
+def reads_within(expression: Expr, bounds: Bounds) -> Iterator[tuple[Access, Bounds]]:
+    """Every access, and what is known of the indices where it is read: `bounds`, loops and conditions around it."""
+    if isinstance(expression, Access):
+        yield expression, bounds
+    elif isinstance(expression, Where):
+        guards = guards_of(expression.condition)
+        yield from reads_within(expression.then, with_guards(bounds, guards) if guards else bounds)
+        yield from reads_within(expression.otherwise, bounds)
+        for side in expression.condition.atoms(Access):
+            yield side, bounds
+    elif isinstance(expression, Reduction):
+        inside = with_guards({**bounds, **bounds_of(expression.ranges)}, expression.guards)
+        yield from reads_within(expression.body, inside)
+    else:
+        for part in expression.args:
+            yield from reads_within(part, bounds)
 
 
 def _always_read(expression: Expr) -> Iterator[Access]:

@@ -7,6 +7,7 @@ import keyword
 import re
 from collections.abc import Iterable
 
+from .keywords import C_KEYWORDS, CPP_KEYWORDS
 from .reductions import REDUCTIONS
 
 __all__ = ["MATHEMATICAL_WORDS", "STATEMENT_WORDS", "closest", "name_problem"]
@@ -20,28 +21,6 @@ MATHEMATICAL_WORDS = tuple(_WORDS.split())
 
 _LONGEST = 40
 
-_C_KEYWORDS = frozenset(
-    re.findall(
-        r"\w+",
-        """
-        auto break case char const continue default do double else enum extern float for goto if inline int long
-        register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
-        alignas alignof bool complex imaginary noreturn static_assert thread_local asm typeof constexpr nullptr true
-        false
-        """,
-    )
-)
-_CPP_KEYWORDS = frozenset(
-    re.findall(
-        r"\w+",
-        """
-        and_eq bitand bitor catch char8_t char16_t char32_t class compl concept consteval constinit const_cast co_await
-        co_return co_yield decltype delete dynamic_cast explicit export friend mutable namespace new noexcept not_eq
-        operator or_eq private protected public reinterpret_cast requires static_cast template this throw try typeid
-        typename using virtual wchar_t xor xor_eq
-        """,
-    )
-)
 _GENERATED = frozenset(
     re.findall(
         r"\w+",
@@ -59,9 +38,9 @@ def name_problem(name: str) -> str | None:
     """Why `name` cannot be the name of a tensor, size, index or function; None where it can."""
     if keyword.iskeyword(name):
         return f"{name!r} is a Python keyword"
-    if name in _C_KEYWORDS:
+    if name in C_KEYWORDS:
         return f"{name!r} is a C keyword"
-    if name in _CPP_KEYWORDS:
+    if name in CPP_KEYWORDS:
         return f"{name!r} is a C++ keyword"
     if name in STATEMENT_WORDS or name in REDUCTIONS or name in MATHEMATICAL_WORDS:
         return f"{name!r} is a word of the formula language"

@@ -2,7 +2,8 @@
 
 Derivation → Page (what is said, once) → the form asked for. The forward equations come first, then
 each derivative step by step with the rule and the reason, then the results: the general form, and
-beside it the one with the functions' derivatives substituted.
+beside it the one with the functions' derivatives substituted. Below an equation, and below a result, stands its
+matrix form where it has one.
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
+from sympy import Integer
+
 from .errors import BuildError
-from .expressions import Partial
+from .expressions import Partial, Range
+from .matrices import batch_form, matrix_form
 from .notation.latex import latex_rows
+from .notation.matrices import MatrixNotation, conventions
 from .notation.page import (
     Display,
     Heading,
@@ -34,10 +39,11 @@ from .notation.page import (
 )
 from .notation.show import Notation
 from .notation.tree import Chain, Formula, Indexed, Symbol
-from .rules import influenced
-from .story import average_line
+from .rules import influencing
+from .samples import BATCH
+from .story import average_line, batch_letters
 from .system import COST, Equation, Role, System, Tensor
-from .terms import Rule, Step
+from .terms import Rule, Step, total
 
 __all__ = [
     "Derived",
@@ -47,8 +53,10 @@ __all__ = [
     "latex_document",
     "latex_fragment",
     "markdown",
+    "matrix_notations",
     "page",
     "pdf",
+    "result_equations",
     "text",
 ]
 
@@ -88,7 +96,8 @@ def latex_document(derivation: Derived) -> str:
 def latex_fragment(derivation: Derived) -> str:
     """The results alone, `$$`-delimited, for a notebook."""
     notation = Notation.of(derivation.result)
-    rows = [row for result in _results(derivation, notation) for row in _result_rows(result)]
+    results = [notation.chain(steps[0].subject, *(s.after for s in steps)) for steps in _last_steps(derivation)]
+    rows = [row for result in results for row in _result_rows(result)]
     body = " \\\\\n".join(rows)
     return f"$$\\begin{{aligned}}\n{body}\n\\end{{aligned}}$$"
 
@@ -116,23 +125,30 @@ def pdf(derivation: Derived) -> bytes:
 def page(derivation: Derived) -> Page:
     """What the report says, in order."""
     notation = Notation.of(derivation.result)
-    items = [
-        *_forward(derivation.system, notation),
+    matrices = matrix_notations(derivation.result)
+    results = [
+        *_definitions(derivation.system, notation, matrices),
         Heading(1, ("Derivatives",)),
         *_derivatives(derivation, notation),
         Heading(1, ("Results",)),
-        *(Display(result) for result in _results(derivation, notation)),
+        *_all_results(derivation, notation, matrices),
         *_average(derivation),
     ]
+    items = [*_declarations(derivation.system, notation), *_how_to_read(results, notation), *results]
     return Page(f"Derivation of {derivation.system.name}", tuple(items))
 
 
-def _forward(system: System, notation: Notation) -> Iterator[Heading | Paragraph | Display]:
+def _declarations(system: System, notation: Notation) -> Iterator[Heading | Paragraph]:
     yield Heading(1, ("Formulas",))
     for label, role in (("Data: ", Role.DATA), ("Parameters: ", Role.PARAMETER)):
         tensors = [t for t in system.tensors if t.role is role]
         if tensors:
             yield Paragraph((label, *_listed([_declared(t, notation) for t in tensors]), "."))
+
+
+def _definitions(
+    system: System, notation: Notation, matrices: Sequence[MatrixNotation]
+) -> Iterator[Paragraph | Display]:
     for function in system.functions:
         formula = notation.function(function)
         if formula is None:
@@ -141,6 +157,34 @@ def _forward(system: System, notation: Notation) -> Iterator[Heading | Paragraph
             yield Display(formula)
     for equation in system.equations:
         yield from _equation(equation, system, notation)
+        yield from _in_matrix_form([equation], matrices)
+
+
+def matrix_notations(result: System) -> tuple[MatrixNotation, ...]:
+    """How matrix forms of a derived System are written: for one sample, and over the batch where there are samples."""
+    single = MatrixNotation(Notation.of(result), result)
+    if not any(t.per_sample for t in result.tensors):
+        return (single,)
+    _, count = batch_letters(result)
+    average = Indexed(Symbol("cost"), (Symbol("avg"),))
+    return single, MatrixNotation(Notation.of(result, {BATCH.name: count, COST: average}), result, batch=True)
+
+
+def _in_matrix_form(equations: Sequence[Equation], matrices: Sequence[MatrixNotation]) -> Iterator[Display]:
+    """The matrix forms of equations for one tensor, as one chain; for one sample, then over the batch."""
+    for names in matrices:
+        find, label = (batch_form, "over the batch") if names.batch else (matrix_form, "in matrix form")
+        forms = [f for f in (find(e, names.system) for e in equations) if f is not None]
+        if forms:
+            yield Display(names.chain(forms), label=label)
+
+
+def _how_to_read(items: Sequence[Heading | Paragraph | Display], notation: Notation) -> Iterator[Paragraph]:
+    """What the matrix forms on the page take for granted."""
+    shown = [i for i in items if isinstance(i, Display) and i.label]
+    if shown:
+        batch = any(i.label == "over the batch" for i in shown)
+        yield Paragraph(conventions([i.formula for i in shown], notation, batch))
 
 
 def _declared(tensor: Tensor, notation: Notation) -> Words:
@@ -184,22 +228,46 @@ def _derivatives(derivation: Derived, notation: Notation) -> Iterator[Heading | 
             yield Display(notation.step(step))
 
 
-def _results(derivation: Derived, notation: Notation) -> Iterator[Formula]:
-    """For each tensor: ∂cost/∂x = the general form = the substituted one, where they differ."""
+def _all_results(
+    derivation: Derived, notation: Notation, matrices: Sequence[MatrixNotation]
+) -> Iterator[Paragraph | Display]:
+    """For each tensor the last formula of its derivation, then its matrix form."""
+    for steps in _last_steps(derivation):
+        yield Display(notation.chain(steps[0].subject, *(s.after for s in steps)))
+        yield from _in_matrix_form([e for s in steps for e in _equations(s, derivation.result)], matrices)
+
+
+def result_equations(derivation: Derived) -> tuple[Equation, ...]:
+    """The results as equations for the adjoints of `derivation.result`: the general forms and the substituted ones."""
+    return tuple(e for steps in _last_steps(derivation) for s in steps for e in _equations(s, derivation.result))
+
+
+def _equations(step: Step, result: System) -> Iterator[Equation]:
+    """What the step says of a derivative, as an equation for its tensor; none where no tensor holds it."""
+    if isinstance(step.subject, Partial):
+        wrt = step.subject.wrt
+        for tensor in result.tensors:
+            if tensor.adjoint_of == wrt.name and tensor.role is Role.DEFINED:
+                ranges = (Range(i, Integer(0), d - 1) for i, d in zip(wrt.indices, tensor.shape, strict=True))
+                yield Equation(tensor.name, wrt.indices, tuple(ranges), total(step.after))
+
+
+def _last_steps(derivation: Derived) -> Iterator[list[Step]]:
+    """For each tensor the step to the general form, and to the substituted one where there is such."""
     by_tensor: dict[str, list[Step]] = {}
     for step in derivation.steps:
         by_tensor.setdefault(step.identity.rpartition(".")[0], []).append(step)
     for steps in by_tensor.values():
         general = [s for s in steps if s.rule not in _SPECIAL]
         special = [s for s in steps if s.rule in _SPECIAL]
-        chosen = [*general[-1:], *special[-1:]]
-        yield notation.chain(chosen[0].subject, *(s.after for s in chosen))
+        yield [*general[-1:], *special[-1:]]
 
 
 def _average(derivation: Derived) -> Iterator[Paragraph | Display]:
     """What the derivatives for one sample say of the average cost, where there is one."""
     system = derivation.system
-    names = [name for name in derivation.wrt if COST in influenced(system, name)]
+    behind = influencing(system, COST) if system.has_cost else ()
+    names = [name for name in derivation.wrt if name in behind]
     if names and Notation.of(system).cost == SAMPLE_COST:
         yield Paragraph(("The cost of a batch is the mean over its samples; for any element of these tensors:",))
         yield Display(average_line(system, names[0]).formula)

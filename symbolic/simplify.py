@@ -20,6 +20,7 @@ from .affine import nonnegative
 from .exponentials import RationalForm, algebraic, rational_form
 from .expressions import Access, Call, Range, Reduction, Where, accesses, freshen, rebuild, walk
 from .fold import Known, fold, known_results
+from .means import without_deviations
 from .system import Equation, System
 
 __all__ = ["Inverse", "inverses", "merged_sums", "simplified", "through_outputs", "through_result", "tidied"]
@@ -57,6 +58,7 @@ def simplified(system: System) -> System:
     adjoints = {t.name for t in system.tensors if t.adjoint_of is not None or t.tangent_of is not None}
     known = known_results(system.with_equations(e for e in system.equations if e.name not in adjoints))
     inverse = inverses(system, adjoints)
+    centred = without_deviations(system)
     equations: dict[str, list[Equation]] = {}
     pending: dict[str, Equation] = {}
     readers = _reader_counts(system)
@@ -70,7 +72,7 @@ def simplified(system: System) -> System:
                 begun = equations.pop(equation.name, None)  # what its earlier equations hold stays behind what it reads
                 equations.setdefault(name, []).append(pending.pop(name))
                 equations.update({equation.name: begun} if begun is not None else {})
-        value = _inlined(equation.value, pending)
+        value = centred(_inlined(equation.value, pending))
         equation = replace(equation, value=_best_form(value, equation.ranges, system, known, inverse))
         once = readers.get(equation.name) == 1 or _constant(equation)
         if once and equation.name not in keep | recurrent.keys() and _elementwise(equation):

@@ -4,12 +4,17 @@
 - log of a stored output (cross-entropy of a sigmoid or a softmax): the output's formula is put in;
 - softmax and log-sum-exp: the maximum is subtracted, at the level of indices:
 
-      m = max_k u_k,  e_i = exp(u_i - m),  S = Σ_k e_k,  softmax_i = e_i/S,  log Σ_k exp(u_k) = m + log S.
+      m = max_k u_k,  e_i = exp(u_i - m),  S = Σ_k e_k,  softmax_i = e_i/S,  log Σ_k exp(u_k) = m + log S,
+
+  and exp(u_i - l) is the same softmax_i where l is a stored log Σ_k exp(u_k);
+- sums of the logarithm of a softmax, whose two parts have opposite signs, so that nothing cancels:
+
+      Σ_i (log Σ_k exp(u_k) - u_i) y_i = log S · Σ_i y_i - Σ_i (u_i - m) y_i.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 
 import sympy as sp
@@ -37,7 +42,7 @@ from .simplify import tidied
 from .stable_scalar import log_form, stabilised
 from .system import Equation, FunctionDefinition, Role, System, Tensor
 
-__all__ = ["canonical", "derivative_name", "stable"]
+__all__ = ["canonical", "derivative_name", "grouped", "stable"]
 
 
 def derivative_name(name: str, orders: tuple[int, ...], parameters: tuple[sp.Symbol, ...]) -> str:
@@ -93,7 +98,7 @@ class _Stabiliser:
             self.equations.append(replace(equation, value=value))
         return replace(
             system,
-            equations=tuple(replace(e, value=_scalar(self._named(e.value))) for e in _grouped(self.equations)),
+            equations=tuple(replace(e, value=_scalar(self._named(e.value))) for e in grouped(self.equations)),
             tensors=tuple(self.tensors),
             functions=tuple(self.functions.values()),
         )
@@ -148,26 +153,86 @@ class _Stabiliser:
                 found = self._define("lse", maximum + sp.log(total), scope, expression)
             return found
         inner = scope.inside(expression)
+        if isinstance(expression, Reduction) and expression.kind == "sum" and not expression.guards:
+            split = self._log_softmax(expression, inner)
+            if split is not None:
+                return split
         return rebuild(expression, [self._log_sum_exp(a, inner) for a in expression.args])
 
+    def _log_softmax(self, sum_: Reduction, scope: _Scope) -> Expr | None:
+        """Σ_i (log Σ_k exp(u_k) - u_i) y_i → log S · Σ_i y_i - Σ_i (u_i - m) y_i, or the same with other signs."""
+        factors = sp.Mul.make_args(sum_.body)
+        for factor in (f for f in factors if isinstance(f, sp.Add) and len(f.args) == 2):
+            for sign in (1, -1):
+                logs = [t for t in factor.args if isinstance(sign * t, sp.log) and _sum_of_exp((sign * t).args[0])]
+                if len(logs) != 1:
+                    continue
+                total, argument = (sign * logs[0]).args[0], -sign * (factor - logs[0])
+                rest = sp.Mul(*(f for f in factors if f is not factor))
+                along = [r for r in sum_.ranges if _is_term(sp.exp(argument), total, r) and rest.has(r.symbol)]
+                if len(along) == 1 and along[0].symbol not in total.free_symbols:
+                    _, maximum, shifted = self._shifted(total, scope)
+                    weights = Reduction("sum", rest, along)
+                    others = [r for r in sum_.ranges if r not in along]
+                    first = sp.log(shifted) * weights
+                    first = Reduction("sum", first, others) if others else first
+                    second = Reduction("sum", (argument - maximum) * rest, sum_.ranges)
+                    return sign * (freshen(first) - second)
+        return None
+
     def _softmax(self, expression: Expr, scope: _Scope) -> Expr:
-        """exp(u_i)/Σ_k exp(u_k) → exp(u_i - m)/Σ_k exp(u_k - m)."""
+        """exp(u_i)/Σ_k exp(u_k) → exp(u_i - m)/Σ_k exp(u_k - m), also where it is written exp(u_i - log Σ_k …)."""
+        if isinstance(expression, sp.exp):
+            return self._normalised(expression, scope) or expression
         if isinstance(expression, sp.Mul):
-            for numerator in expression.args:
-                for quotient in expression.args:
-                    total, exponent = quotient.as_base_exp()
-                    if isinstance(numerator, sp.exp) and exponent == -1 and _sum_of_exp(total):
-                        rest = (f for f in expression.args if f not in (numerator, quotient))
-                        return sp.Mul(self._shifted_quotient(numerator, total, scope), *rest)
+            made, rest = self._quotients(list(expression.args), scope)
+            if made:
+                return sp.Mul(*made, *(self._softmax(f, scope) for f in rest))
         inner = scope.inside(expression)
         return rebuild(expression, [self._softmax(a, inner) for a in expression.args])
 
+    def _quotients(self, factors: list[Expr], scope: _Scope) -> tuple[list[Expr], list[Expr]]:
+        """Every exp(u_i) of a product over a Σ_k exp(u_k) of its own, shifted; and the factors that are left.
+
+        exp(u_i)·exp(u_j)/(Σ_k exp(u_k))² has two such quotients, and so has exp(2·u_i)/(Σ_k exp(u_k))².
+        """
+        made: list[Expr] = []
+        while True:
+            pairs = ((n, q) for n in factors if isinstance(n, sp.exp) for q in factors if _divides(q))
+            numerator, quotient = next(pairs, (None, None))
+            if numerator is None or quotient is None:
+                return made, factors
+            total, power = quotient.base, -quotient.exp
+            times = next(c for c in range(int(power), 0, -1) if c == 1 or self._is_power(numerator, c, total, scope))
+            factors.remove(numerator)
+            factors.remove(quotient)
+            factors.extend([total ** (times - power)] if times < power else [])
+            made.append(self._shifted_quotient(sp.exp(sp.expand(numerator.args[0] / times)), total, scope) ** times)
+
+    def _is_power(self, numerator: Expr, times: int, total: Reduction, scope: _Scope) -> bool:
+        """Whether the numerator is a term of the sum to that power."""
+        root = sp.exp(sp.expand(numerator.args[0] / times))
+        return any(_matches(root, total, r) for r in scope.ranges) if len(total.ranges) == 1 else False
+
+    def _normalised(self, exponential: sp.exp, scope: _Scope) -> Expr | None:
+        """exp(u_i - l) → exp(u_i - m)/S where the tensor l holds log Σ_k exp(u_k), whose parts are there already."""
+        for term in sp.Add.make_args(exponential.args[0]):
+            equations = self.system.defining((-term).name) if isinstance(-term, Access) else ()
+            if len(equations) != 1 or not all(isinstance(i, Dummy) for i in (-term).indices):
+                continue
+            value = freshen(equations[0].value, dict(zip(equations[0].indices, (-term).indices, strict=True)))
+            if not isinstance(value, sp.log) or not _sum_of_exp(value.args[0]) or self._lookup(value, scope) is None:
+                continue
+            numerator = sp.exp(exponential.args[0] - term)
+            if any(_matches(numerator, value.args[0], r) for r in scope.ranges):
+                return self._shifted_quotient(numerator, value.args[0], scope)
+        return None
+
     def _shifted_quotient(self, numerator: Expr, total: Reduction, scope: _Scope) -> Expr:
         exponential, maximum, shifted = self._shifted(total, scope)
-        (bound, *others) = total.ranges
-        for r in scope.ranges if not others else ():
-            same = (r.lower, r.upper) == (bound.lower, bound.upper)
-            if same and total.body.xreplace({bound.symbol: r.symbol}) == numerator:
+        bound = total.ranges[0]
+        for r in scope.ranges:
+            if _is_term(numerator, total, r):
                 return exponential.xreplace({bound.symbol: r.symbol}) / shifted
         return sp.exp(numerator.args[0] - maximum) / shifted
 
@@ -220,7 +285,7 @@ class _Stabiliser:
         return name
 
 
-def _grouped(equations: list[Equation]) -> list[Equation]:
+def grouped(equations: Sequence[Equation]) -> list[Equation]:
     """The equations with those of each recurrence together, behind the parts that are computed before them."""
     reads: dict[str, list[str]] = {}
     for equation in equations:
@@ -228,7 +293,7 @@ def _grouped(equations: list[Equation]) -> list[Equation]:
     for group in components(reads):
         if recurrent(group, reads):
             equations = [equations[m] for m in together([e.name for e in equations], group)]
-    return equations
+    return list(equations)
 
 
 def canonical(expression: Expr) -> tuple[Expr, tuple[Dummy, ...]]:
@@ -256,6 +321,23 @@ def _unsigned(expression: Expr) -> Expr:
 
 def _sum_of_exp(expression: Expr) -> bool:
     return isinstance(expression, Reduction) and expression.kind == "sum" and isinstance(expression.body, sp.exp)
+
+
+def _divides(factor: Expr) -> bool:
+    """Whether the factor is (Σ_k exp(u_k))⁻ⁿ."""
+    return isinstance(factor, sp.Pow) and factor.exp.is_Integer and factor.exp < 0 and _sum_of_exp(factor.base)
+
+
+def _matches(numerator: Expr, total: Reduction, bound: Range) -> bool:
+    """Whether the numerator is the term of the sum, over one index, at that index."""
+    (symbol, *others) = total.bound_symbols
+    return not others and total.body.xreplace({symbol: bound.symbol}) == numerator
+
+
+def _is_term(numerator: Expr, total: Reduction, bound: Range) -> bool:
+    """Whether the numerator is the term of the sum at an index of the same range."""
+    own = total.ranges[0]
+    return (bound.lower, bound.upper) == (own.lower, own.upper) and _matches(numerator, total, bound)
 
 
 def _storable(total: Reduction) -> bool:

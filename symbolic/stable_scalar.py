@@ -20,7 +20,7 @@ import sympy as sp
 from sympy import Expr, Integer
 from sympy.logic.boolalg import Boolean
 
-from .exponentials import RationalForm, rational_form
+from .exponentials import RationalForm, rational_form, simplest
 from .expressions import Access, Reduction, Where, rebuild
 from .primitives import Sigmoid, Softplus, expm1
 
@@ -109,7 +109,8 @@ def _over_monomial(form: RationalForm) -> Expr | None:
     if k == 0:
         return None
     g = stabilised(form.argument)
-    return _with_expm1(sp.Add(*(stabilised(c / scale) * sp.exp((i - k) * g) for (i,), c in form.numerator.terms())))
+    terms = ((i, simplest((c / scale, sp.expand(c / scale)))) for (i,), c in form.numerator.terms())
+    return _with_expm1(sp.Add(*(stabilised(c) * sp.exp((i - k) * g) for i, c in terms)))
 
 
 def _by_sign(form: RationalForm) -> Expr:

@@ -16,7 +16,7 @@ from .samples import BATCH, with_samples
 from .system import COST, System
 from .terms import Rule, Term
 
-__all__ = ["Line", "Teller", "average_line"]
+__all__ = ["Line", "Teller", "average_line", "batch_letters"]
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,15 @@ def average_line(system: System, name: str) -> Line:
     way to other letters where the System has tensors or sizes of these names.
     """
     batch = with_samples(system)
-    taken = {t.name for t in system.tensors} | {s.name for s in system.sizes}
-    generic, count = (next(c for c in choice if c not in taken) for choice in (("A", "Theta", "A'"), ("n", "N", "n'")))
+    generic, count = batch_letters(system)
     wanted = Access(name, *(index(f"i{m}") for m in range(len(batch.tensor(name).shape))))
-    notation = Notation.of(batch, {BATCH.name: Symbol(count)}, {wanted: Symbol(generic)})
+    notation = Notation.of(batch, {BATCH.name: count}, {wanted: generic})
     plan = ((Rule.DEFINITION, Rule.PRODUCT, Rule.SUM),)
     return Teller(batch, notation).tell(Partial(Access(COST), wanted), plan)
+
+
+def batch_letters(system: System) -> tuple[Symbol, Symbol]:
+    """What stands for an element of any tensor, and for the number of samples: letters that the System leaves free."""
+    taken = {t.name for t in system.tensors} | {s.name for s in system.sizes}
+    generic, count = (next(c for c in choice if c not in taken) for choice in (("A", "Theta", "A'"), ("n", "N", "n'")))
+    return Symbol(generic), Symbol(count)

@@ -50,6 +50,12 @@ data x[N]
 parameter w[N, N]
 cost = sum[i](w[i, i]*x[i]) + sum[i, j](w[i, j]**2*w[j, i])
 """,
+    "fixed_element": """
+data x[m], y[n]
+parameter w[n, m], c
+a[j] = tanh(sum[k](w[j, k]*x[k]))
+cost = sum[j]((a[j] - y[j])**4) + exp(c*w[0, 0])
+""",
     "fib": """
 data y[N + 2], z[N]
 parameter a, b
@@ -252,6 +258,13 @@ index u < 2
 index i < 2*P
 y[i] = sum[p, u : 2*p + u <= i and i <= 2*p + u](w[p])
 cost = sum[i]((y[i] - t[i])**3)
+""",
+    "volterra": """
+data x[T], y[T]
+parameter a, b
+h[0] = x[0]
+h[t] = tanh(a*x[t] + b*sum[k : k < t](h[k]*x[t - k]))
+cost = sum[t]((h[t] - y[t])**2)
 """,
     "whereidx": """
 data x[N]

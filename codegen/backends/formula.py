@@ -15,7 +15,7 @@ from chainrule.symbolic.affine import lower_bounds, upper_bounds
 from chainrule.symbolic.expressions import Access, Call, Range, Reduction, Where
 from chainrule.symbolic.system import Equation
 
-__all__ = ["equation_text", "expression_text", "statement_text"]
+__all__ = ["content", "equation_text", "expression_text", "statement_text"]
 
 _SUM, _PRODUCT, _POWER, _ATOM = range(1, 5)
 _SHOWN = {"Maximum": "max", "Minimum": "min", "Abs": "abs", "Max": "max", "Min": "min"}
@@ -142,6 +142,13 @@ def _stated(bound: Range) -> Iterable[Expr]:
     """The bounds of an index that are not those of an axis: a lower one other than 0, an upper one with an index."""
     yield from (bound.symbol - lower for lower in lower_bounds(bound) if lower != 0)
     yield from (upper - bound.symbol for upper in upper_bounds(bound) if upper.atoms(Dummy))
+
+
+def content(total: Expr) -> tuple[Expr, Expr]:
+    """A sum as a number times the rest, where that spares multiplications: 2u - 2v, (u + v)/3, but not u + 1/100."""
+    number, rest = total.primitive()
+    spares = all(abs(t.as_coeff_Mul()[0]) == 1 for t in rest.args)
+    return (number, rest) if spares or number.is_Integer else (sp.S.One, total)
 
 
 def expression_text(expression: Expr) -> str:

@@ -88,15 +88,14 @@ def _cost_kernel(sizes, parameters, results, empty):
     z1_sum = z1 = a1 = empty((batch, 32))
     z2_sum = z2 = scratch = empty((batch, 10))
     z2_turned = empty((10, batch))
-    a2_max = cost_lse = empty((batch,))
+    a2_max = a2_sum = log_a2_sum = empty((batch,))
     a2_exp = empty((batch, 10))
-    a2_sum = log_a2_sum = empty((batch,))
+    cost_sum__ = empty((batch,))
     w1_T = w1.T
     w2_T = w2.T
     z2_T = z2.T
     a2_max_column = a2_max[:, None]
     ones_10 = np.ones(10, DTYPE)
-    cost_lse_column = cost_lse[:, None]
     scratch_flat = scratch.reshape(-1)
 
     def step(x, y):
@@ -112,16 +111,14 @@ def _cost_kernel(sizes, parameters, results, empty):
         np.copyto(z2_turned, z2_T)
         np.maximum.reduce(z2_turned, axis=0, out=a2_max)
         # a2_exp[s,k] = exp(z2[s,k] - a2_max[s])
-        np.subtract(z2, a2_max_column, out=a2_exp)
-        np.exp(a2_exp, out=a2_exp)
+        np.subtract(z2, a2_max_column, out=scratch)
+        np.exp(scratch, out=a2_exp)
         # a2_sum[s] = sum_k a2_exp[s,k]
         a2_exp.dot(ones_10, out=a2_sum)
-        # cost_lse[s] = log(a2_sum[s]) + a2_max[s]
+        # cost = (sum_s log(a2_sum[s])*(sum_j y[s,j]) - (sum_{s2,j2} (z2[s2,j2] - a2_max[s2])*y[s2,j2]))/batch
+        y.dot(ones_10, out=cost_sum__)
         np.log(a2_sum, out=log_a2_sum)
-        np.add(a2_max, log_a2_sum, out=cost_lse)
-        # cost = (sum_{s,j} (cost_lse[s] - z2[s,j])*y[s,j])/batch
-        np.subtract(cost_lse_column, z2, out=scratch)
-        cost = float(scratch_flat.dot(y.reshape(-1))) / batch
+        cost = (float(cost_sum__.dot(log_a2_sum)) - float(scratch_flat.dot(y.reshape(-1)))) / batch
         return cost
 
     return step
@@ -135,9 +132,10 @@ def _gradients_kernel(sizes, parameters, results, empty):
     z1_sum = z1 = a1 = empty((batch, 32))
     z2_sum = z2 = scratch = empty((batch, 10))
     z2_turned = empty((10, batch))
-    a2_max = cost_lse = dz2_sum = empty((batch,))
-    a2_exp = a2 = dz2 = empty((batch, 10))
-    a2_sum = log_a2_sum = empty((batch,))
+    a2_max = a2_sum = empty((batch,))
+    a2_exp = dz2 = empty((batch, 10))
+    cost_sum__ = cost_sum___over_a2_sum = empty((batch,))
+    log_a2_sum = empty((batch,))
     da1 = empty((batch, 32))
     dz1 = empty((batch, 32))
     w1_T = w1.T
@@ -145,10 +143,8 @@ def _gradients_kernel(sizes, parameters, results, empty):
     z2_T = z2.T
     a2_max_column = a2_max[:, None]
     ones_10 = np.ones(10, DTYPE)
-    a2_sum_column = a2_sum[:, None]
-    cost_lse_column = cost_lse[:, None]
     scratch_flat = scratch.reshape(-1)
-    dz2_sum_column = dz2_sum[:, None]
+    cost_sum___over_a2_sum_column = cost_sum___over_a2_sum[:, None]
     one_over_batch = np.array(1/batch, DTYPE)
     one = np.array(1, DTYPE)
     dz1_T = dz1.T
@@ -168,21 +164,17 @@ def _gradients_kernel(sizes, parameters, results, empty):
         np.copyto(z2_turned, z2_T)
         np.maximum.reduce(z2_turned, axis=0, out=a2_max)
         # a2_exp[s,k] = exp(z2[s,k] - a2_max[s])
-        np.subtract(z2, a2_max_column, out=a2_exp)
-        np.exp(a2_exp, out=a2_exp)
+        np.subtract(z2, a2_max_column, out=scratch)
+        np.exp(scratch, out=a2_exp)
         # a2_sum[s] = sum_k a2_exp[s,k]
         a2_exp.dot(ones_10, out=a2_sum)
-        # a2[s,j] = a2_exp[s,j]/a2_sum[s]
-        np.divide(a2_exp, a2_sum_column, out=a2)
-        # cost_lse[s] = log(a2_sum[s]) + a2_max[s]
+        # cost = (sum_s log(a2_sum[s])*(sum_j y[s,j]) - (sum_{s2,j2} (z2[s2,j2] - a2_max[s2])*y[s2,j2]))/batch
+        y.dot(ones_10, out=cost_sum__)
         np.log(a2_sum, out=log_a2_sum)
-        np.add(a2_max, log_a2_sum, out=cost_lse)
-        # cost = (sum_{s,j} (cost_lse[s] - z2[s,j])*y[s,j])/batch
-        np.subtract(cost_lse_column, z2, out=scratch)
-        cost = float(scratch_flat.dot(y.reshape(-1))) / batch
+        cost = (float(cost_sum__.dot(log_a2_sum)) - float(scratch_flat.dot(y.reshape(-1)))) / batch
         # dz2[s,k] = (a2[s,k]*(sum_j y[s,j]) - y[s,k])/batch
-        y.dot(ones_10, out=dz2_sum)
-        np.multiply(dz2_sum_column, a2, out=dz2)
+        np.divide(cost_sum__, a2_sum, out=cost_sum___over_a2_sum)
+        np.multiply(cost_sum___over_a2_sum_column, a2_exp, out=dz2)
         np.subtract(dz2, y, out=dz2)
         np.multiply(dz2, one_over_batch, out=dz2)
         # da1[s,k] = sum_j dz2[s,j]*w2[j,k]

@@ -509,7 +509,7 @@ static size_t cost_bytes(size_t batch)
     size_t total = ALIGNMENT;
     total = plus(total, array_bytes(times(batch, 32))); /* a1, z1_sum */
     total = plus(total, array_bytes(times(batch, 10))); /* z2, z2_sum */
-    total = plus(total, array_bytes(batch)); /* a2_max, cost_lse */
+    total = plus(total, array_bytes(batch)); /* a2_max, cost_sum3 */
     total = plus(total, array_bytes(times(batch, 10))); /* a2_exp */
     total = plus(total, array_bytes(batch)); /* a2_sum */
     size_t space = 0;
@@ -548,9 +548,9 @@ int digits_cost(const digits_parameters *p, const float *x, const float *y, size
     float *restrict a2_max = take(&next, batch);
     float *restrict a2_exp = take(&next, batch * 10);
     float *restrict a2_sum = take(&next, batch);
-    float *const cost_lse = a2_max; /* in place */
     float *const z1_sum = a1; /* in place */
     float *const z2_sum = z2; /* in place */
+    float *const cost_sum3 = a2_max; /* in place */
     float *const space = (float *)(void *)next;
 
     /* z1_sum[s,j] = sum_k x[s,k]*w1[j,k] */
@@ -600,21 +600,31 @@ int digits_cost(const digits_parameters *p, const float *x, const float *y, size
         a2_sum[s] = (float)sum;
     }
 
-    /* cost_lse[s] = log(a2_sum[s]) + a2_max[s] */
-    for (size_t s = 0; s < batch; s++) {
-        cost_lse[s] = logf(a2_sum[s]) + a2_max[s];
-    }
-
-    /* cost_sum = sum_{s,j} (cost_lse[s] - z2[s,j])*y[s,j] */
+    /* cost_sum = sum_{s,j} (z2[s,j] - a2_max[s])*y[s,j] */
     double cost_sum = 0.0;
     for (size_t s = 0; s < batch; s++) {
         for (size_t j = 0; j < 10; j++) {
-            cost_sum += (double)((cost_lse[s] - z2[s * 10 + j]) * y[s * 10 + j]);
+            cost_sum += (double)((z2[s * 10 + j] - a2_max[s]) * y[s * 10 + j]);
         }
     }
 
-    /* cost = (sum_{s,j} (cost_lse[s] - z2[s,j])*y[s,j])/batch */
-    *cost = cost_sum / (double)batch;
+    /* cost_sum__[s] = sum_j y[s,j] */
+    for (size_t s = 0; s < batch; s++) {
+        double sum = 0.0;
+        for (size_t j = 0; j < 10; j++) {
+            sum += (double)y[s * 10 + j];
+        }
+        cost_sum3[s] = (float)sum;
+    }
+
+    /* cost_sum_ = sum_s log(a2_sum[s])*cost_sum__[s] */
+    double cost_sum2 = 0.0;
+    for (size_t s = 0; s < batch; s++) {
+        cost_sum2 += (double)(logf(a2_sum[s]) * cost_sum3[s]);
+    }
+
+    /* cost = (sum_s log(a2_sum[s])*(sum_j y[s,j]) - (sum_{s2,j2} (z2[s2,j2] - a2_max[s2])*y[s2,j2]))/batch */
+    *cost = (cost_sum2 - cost_sum) / (double)batch;
 
     return DIGITS_OK;
 }
@@ -628,8 +638,8 @@ static size_t backward_bytes(size_t batch)
     total = plus(total, array_bytes(times(batch, 10))); /* z2, z2_sum */
     total = plus(total, array_bytes(times(batch, 10))); /* a2, dz2, a2_exp */
     total = plus(total, array_bytes(times(batch, 32))); /* da1, dz1 */
-    total = plus(total, array_bytes(batch)); /* a2_max, cost_lse */
-    total = plus(total, array_bytes(batch)); /* a2_sum, dz2_sum */
+    total = plus(total, array_bytes(batch)); /* a2_max, cost_sum3 */
+    total = plus(total, array_bytes(batch)); /* a2_sum */
     size_t space = 0;
     space = larger(space, matrix_product_space(batch, 32, 64, 0));
     space = larger(space, matrix_product_space(batch, 10, 32, 0));
@@ -677,10 +687,9 @@ int digits_backward(const digits_parameters *p, const float *x, const float *y, 
     float *restrict a2_max = take(&next, batch);
     float *const a2_exp = a2; /* in place */
     float *restrict a2_sum = take(&next, batch);
-    float *const cost_lse = a2_max; /* in place */
     float *const z1_sum = a1; /* in place */
     float *const z2_sum = z2; /* in place */
-    float *const dz2_sum = a2_sum; /* in place */
+    float *const cost_sum3 = a2_max; /* in place */
     float *const space = (float *)(void *)next;
 
     /* z1_sum[s,j] = sum_k x[s,k]*w1[j,k] */
@@ -738,36 +747,37 @@ int digits_backward(const digits_parameters *p, const float *x, const float *y, 
         }
     }
 
-    /* cost_lse[s] = log(a2_sum[s]) + a2_max[s] */
-    for (size_t s = 0; s < batch; s++) {
-        cost_lse[s] = logf(a2_sum[s]) + a2_max[s];
-    }
-
-    /* cost_sum = sum_{s,j} (cost_lse[s] - z2[s,j])*y[s,j] */
+    /* cost_sum = sum_{s,j} (z2[s,j] - a2_max[s])*y[s,j] */
     double cost_sum = 0.0;
     for (size_t s = 0; s < batch; s++) {
         for (size_t j = 0; j < 10; j++) {
-            cost_sum += (double)((cost_lse[s] - z2[s * 10 + j]) * y[s * 10 + j]);
+            cost_sum += (double)((z2[s * 10 + j] - a2_max[s]) * y[s * 10 + j]);
         }
     }
 
-    /* cost = (sum_{s,j} (cost_lse[s] - z2[s,j])*y[s,j])/batch */
-    *cost = cost_sum / (double)batch;
-
-    /* dz2_sum[s] = sum_j y[s,j] */
+    /* cost_sum__[s] = sum_j y[s,j] */
     for (size_t s = 0; s < batch; s++) {
         double sum = 0.0;
         for (size_t j = 0; j < 10; j++) {
             sum += (double)y[s * 10 + j];
         }
-        dz2_sum[s] = (float)sum;
+        cost_sum3[s] = (float)sum;
     }
+
+    /* cost_sum_ = sum_s log(a2_sum[s])*cost_sum__[s] */
+    double cost_sum2 = 0.0;
+    for (size_t s = 0; s < batch; s++) {
+        cost_sum2 += (double)(logf(a2_sum[s]) * cost_sum3[s]);
+    }
+
+    /* cost = (sum_s log(a2_sum[s])*(sum_j y[s,j]) - (sum_{s2,j2} (z2[s2,j2] - a2_max[s2])*y[s2,j2]))/batch */
+    *cost = (cost_sum2 - cost_sum) / (double)batch;
 
     /* dz2[s,k] = (a2[s,k]*(sum_j y[s,j]) - y[s,k])/batch */
     const float scale = 1.0f / (float)batch;
     for (size_t s = 0; s < batch; s++) {
         for (size_t k = 0; k < 10; k++) {
-            dz2[s * 10 + k] = scale * (dz2_sum[s] * a2[s * 10 + k] - y[s * 10 + k]);
+            dz2[s * 10 + k] = scale * (cost_sum3[s] * a2[s * 10 + k] - y[s * 10 + k]);
         }
     }
 

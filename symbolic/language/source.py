@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import keyword
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -108,7 +109,8 @@ class Code:
         _check_numbers(self)
         _check_end(self)
         try:
-            root = ast.parse(self.text, mode="eval").body
+            with warnings.catch_warnings(action="ignore", category=SyntaxWarning):
+                root = ast.parse(self.text, mode="eval").body
         except (RecursionError, MemoryError):
             raise self.error("this formula is nested too deeply", 0, "split it into several equations") from None
         except SyntaxError as fault:

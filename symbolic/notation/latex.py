@@ -11,14 +11,19 @@ from .tree import (
     Add,
     Apply,
     Big,
+    Bold,
     Cases,
     Chain,
     Derivative,
+    ElementPower,
     Formula,
     Fraction,
+    Hadamard,
     Indexed,
     Logic,
+    MatrixProduct,
     Negative,
+    Norm,
     Number,
     Parenthesised,
     Power,
@@ -27,10 +32,14 @@ from .tree import (
     Relation,
     Root,
     Symbol,
+    Transpose,
     walk,
 )
 
-__all__ = ["latex", "latex_name", "latex_rows"]
+__all__ = ["ROW_WIDTH", "latex", "latex_name", "latex_rows"]
+
+ROW_WIDTH = 75.0
+"""The room for one row of a displayed formula, in characters of text size."""
 
 _RELATIONS = {"=": "=", "!=": r"\ne", "<": "<", "<=": r"\le", ">": ">", ">=": r"\ge"}
 _LOGIC = {"and": r" \land ", "or": r" \lor "}
@@ -147,6 +156,33 @@ class _Latex(Printer):
             return rf"\lnot \left({self.at(node.operands[0], LOOSE, tight)}\right)"
         return _LOGIC[node.operator].join(inner)
 
+    def bold(self, node: Bold, _: bool) -> str:
+        name = latex_name(node.base.name)
+        letter = name.lstrip("\\").rstrip("'")
+        if letter in GREEK:
+            return rf"\boldsymbol{{{name}}}"
+        return rf"\mathbf{{{name.removeprefix(chr(92) + 'mathit{').removesuffix('}')}}}"
+
+    def transpose(self, node: Transpose, _: bool) -> str:
+        if isinstance(node.body, Indexed):  # one superscript for the layer and the transpose
+            above = "" if node.body.above is None else self.at(node.body.above, ADDITIVE, True)
+            plain = self.at(node.body.base, ATOM) + self.script("_", node.body.below)
+            return rf"{plain}^{{{above}\top}}" if above else rf"{plain}^\top"
+        return rf"{self.at(node.body, ATOM)}^\top"
+
+    def matrix_product(self, node: MatrixProduct, _: bool) -> str:
+        return r" \, ".join(self.operands(node.factors))
+
+    def hadamard(self, node: Hadamard, _: bool) -> str:
+        divided = "".join(rf" \oslash {d}" for d in self.operands(node.divisors))
+        return r" \odot ".join(self.operands(node.factors)) + divided
+
+    def element_power(self, node: ElementPower, tight: bool) -> str:
+        return rf"{self.base(node, tight)}^{{\odot {self.at(node.exponent, ATOM, True)}}}"
+
+    def norm(self, node: Norm, tight: bool) -> str:
+        return rf"\left\lVert {self.at(node.body, ADDITIVE, tight)} \right\rVert" + ("_F" if node.frobenius else "")
+
     def cases(self, node: Cases, _: bool) -> str:
         rows = [rf"{self.at(v, ADDITIVE)} & \text{{if }} {self.at(c, RELATION)}" for v, c in node.branches]
         rows.append(rf"{self.at(node.otherwise, ADDITIVE)} & \text{{otherwise}}")
@@ -164,7 +200,7 @@ def _side_by_side(texts: list[str]) -> str:
     return text
 
 
-def latex_rows(node: Chain, width: float = 75.0) -> list[str]:
+def latex_rows(node: Chain, width: float = ROW_WIDTH) -> list[str]:
     """The chain as rows of an `aligned` environment, broken before relations, terms and (in need) factors.
 
     `width` is the room for one row, in characters of text size.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from .names import GREEK, SIGNS
+from .names import GREEK, SIGNS, bold
 from .printer import ADDITIVE, ATOM, FACTOR, LOOSE, RELATION, TERM, Printer, is_letter, short_script
 from .tree import (
     Absolute,
@@ -12,14 +12,19 @@ from .tree import (
     Add,
     Apply,
     Big,
+    Bold,
     Cases,
     Chain,
     Derivative,
+    ElementPower,
     Formula,
     Fraction,
+    Hadamard,
     Indexed,
     Logic,
+    MatrixProduct,
     Negative,
+    Norm,
     Number,
     Parenthesised,
     Power,
@@ -28,6 +33,7 @@ from .tree import (
     Relation,
     Root,
     Symbol,
+    Transpose,
 )
 
 __all__ = ["mathml"]
@@ -35,10 +41,11 @@ __all__ = ["mathml"]
 _BIG = {"sum": "∑", "prod": "∏", "max": "max", "min": "min"}
 
 
-def mathml(node: Formula, *, display: bool = True) -> str:
-    """A complete `<math>` element; `display` sets it on a line of its own."""
+def mathml(node: Formula, *, display: bool = True, label: str = "") -> str:
+    """A complete `<math>` element, words before it where there is a label; `display` sets it on a line of its own."""
     kind = ' display="block"' if display else ""
-    return f'<math xmlns="http://www.w3.org/1998/Math/MathML"{kind}>{_MathML()(node)}</math>'
+    words = f"<mtext>{escape(label)}:&#160;</mtext>" if label else ""
+    return f'<math xmlns="http://www.w3.org/1998/Math/MathML"{kind}>{words}{_MathML()(node)}</math>'
 
 
 def _row(*parts: str) -> str:
@@ -139,6 +146,35 @@ class _MathML(Printer):
             return _row(_operator("¬"), self.enclose(node, self.at(node.operands[0], LOOSE, tight)))
         inner = [self.at(o, ADDITIVE if isinstance(o, Logic) else RELATION, tight) for o in node.operands]
         return self.joined(inner, SIGNS[node.operator])
+
+    def bold(self, node: Bold, _: bool) -> str:
+        name = GREEK.get(node.base.name, node.base.name)
+        return f"<mn>{bold(name)}</mn>" if name.isdigit() else f"<mi>{escape(bold(name))}</mi>"
+
+    def transpose(self, node: Transpose, _: bool) -> str:
+        sign = "<mo>⊤</mo>"
+        if not isinstance(node.body, Indexed):
+            return f"<msup>{self.at(node.body, ATOM)}{sign}</msup>"
+        above = sign if node.body.above is None else _row(self.at(node.body.above, ADDITIVE, True), sign)
+        base = self.at(node.body.base, ATOM)
+        if not node.body.below:
+            return f"<msup>{base}{above}</msup>"
+        return f"<msubsup>{base}{self.script(node.body.below)}{above}</msubsup>"
+
+    def matrix_product(self, node: MatrixProduct, _: bool) -> str:
+        return _row(_operator("\N{INVISIBLE TIMES}").join(self.operands(node.factors)))
+
+    def hadamard(self, node: Hadamard, _: bool) -> str:
+        divided = [_operator("⊘") + d for d in self.operands(node.divisors)]
+        return _row(_operator("⊙").join(self.operands(node.factors)), *divided)
+
+    def element_power(self, node: ElementPower, tight: bool) -> str:
+        exponent = _row(_operator("⊙"), self.at(node.exponent, ATOM, True))
+        return f"<msup>{self.base(node, tight)}{exponent}</msup>"
+
+    def norm(self, node: Norm, tight: bool) -> str:
+        bars = _row(_operator("‖"), self.at(node.body, ADDITIVE, tight), _operator("‖"))
+        return f"<msub>{bars}<mi>F</mi></msub>" if node.frobenius else bars
 
     def cases(self, node: Cases, _: bool) -> str:
         rows = [(self.at(v, ADDITIVE), _row("<mtext>if&#160;</mtext>", self.at(c, RELATION))) for v, c in node.branches]

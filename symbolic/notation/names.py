@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["GREEK", "OPERATORS", "SIGNS", "WORDS"]
+__all__ = ["GREEK", "OPERATORS", "SIGNS", "WORDS", "bold"]
 
 _GREEK = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon "
@@ -26,3 +26,14 @@ WORDS = frozenset({"cost", "avg"})
 
 SIGNS = {"=": "=", "!=": "≠", "<": "<", "<=": "≤", ">": ">", ">=": "≥", "and": "∧", "or": "∨"}
 """Relations and connectives as single characters."""
+
+_BOLD = (("A", "Z", 0x1D400), ("a", "z", 0x1D41A), ("Α", "Ω", 0x1D6A8), ("α", "ω", 0x1D6C2), ("0", "9", 0x1D7CE))
+
+
+def bold(letters: str) -> str:
+    """Latin and Greek letters and digits as Unicode's bold ones; other signs as they are."""
+
+    def sign(c: str) -> str:
+        return next((chr(start + ord(c) - ord(first)) for first, last, start in _BOLD if first <= c <= last), c)
+
+    return "".join(map(sign, letters))

@@ -9,10 +9,10 @@ import re
 from dataclasses import dataclass
 from html import escape
 
-from .latex import latex, latex_rows
+from .latex import ROW_WIDTH, latex, latex_rows
 from .mathml import mathml
 from .names import GREEK
-from .text import text, text_rows
+from .text import TEXT_WIDTH, text, text_rows
 from .tree import Chain, Formula
 
 __all__ = [
@@ -57,10 +57,11 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Display:
-    """A formula on a line (or several) of its own; `whole` keeps it on one line."""
+    """A formula on a line (or several) of its own, words before it; `whole` keeps it on one line."""
 
     formula: Formula
     whole: bool = False
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,20 @@ class Page:
 
 def _rows(item: Display) -> list[str]:
     """The formula's LaTeX rows: one without alignment marks, or several for `aligned`."""
-    rows = latex_rows(item.formula) if isinstance(item.formula, Chain) and not item.whole else []
-    return rows if len(rows) > 1 else [latex(item.formula)]
+    rows = _broken(item) if not item.whole else []
+    return _labelled(item, rows if len(rows) > 1 else [latex(item.formula)])
+
+
+def _broken(item: Display) -> list[str]:
+    """The formula's rows, broken where it is wide."""
+    if not isinstance(item.formula, Chain):
+        return [latex(item.formula)]
+    return latex_rows(item.formula, ROW_WIDTH - len(item.label))
+
+
+def _labelled(item: Display, rows: list[str]) -> list[str]:
+    """The rows of LaTeX with the label before the first."""
+    return [rf"\text{{{item.label}: }} {rows[0]}", *rows[1:]] if item.label else rows
 
 
 def to_markdown(page: Page) -> str:
@@ -135,8 +148,7 @@ def to_latex(page: Page) -> str:
         elif isinstance(item, Paragraph):
             lines.append(_latex_words(item.words))
         else:
-            rows = latex_rows(item.formula) if isinstance(item.formula, Chain) else [latex(item.formula)]
-            lines.append(_environment("align*", rows))
+            lines.append(_environment("align*", _labelled(item, _broken(item))))
     lines.append("\\end{document}")
     return "\n\n".join(lines) + "\n"
 
@@ -200,7 +212,7 @@ def to_html_fragment(page: Page) -> str:
         elif isinstance(item, Paragraph):
             lines.append(f"<p>{_html_words(item.words)}</p>")
         else:
-            lines.append(mathml(item.formula))
+            lines.append(mathml(item.formula, label=item.label))
     return "\n".join(lines) + "\n"
 
 
@@ -226,7 +238,9 @@ def to_text(page: Page) -> str:
         elif isinstance(item, Paragraph):
             lines += [_text_words(item.words)]
         else:
-            lines += [*(f"    {row}" for row in text_rows(item.formula)), ""]
+            label = f"{item.label}: " if item.label else ""
+            first, *rest = text_rows(item.formula, TEXT_WIDTH - len(label))
+            lines += [f"    {label}{first}", *(f"    {' ' * len(label)}{row}" for row in rest), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

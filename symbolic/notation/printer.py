@@ -6,20 +6,27 @@ binds more loosely than its place asks for.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from .tree import (
     Absolute,
     Accent,
     Add,
     Apply,
     Big,
+    Bold,
     Cases,
     Chain,
     Derivative,
+    ElementPower,
     Formula,
     Fraction,
+    Hadamard,
     Indexed,
     Logic,
+    MatrixProduct,
     Negative,
+    Norm,
     Number,
     Parenthesised,
     Power,
@@ -28,12 +35,28 @@ from .tree import (
     Relation,
     Root,
     Symbol,
+    Transpose,
 )
 
-__all__ = ["ADDITIVE", "ATOM", "FACTOR", "LOOSE", "POWER", "RELATION", "TERM", "Printer", "is_letter", "short_script"]
+__all__ = [
+    "ADDITIVE",
+    "ATOM",
+    "FACTOR",
+    "LOOSE",
+    "MATRIX",
+    "POWER",
+    "RELATION",
+    "TERM",
+    "Printer",
+    "is_letter",
+    "short_script",
+]
 
-LOOSE, RELATION, ADDITIVE, TERM, FACTOR, POWER, ATOM = 0, 10, 20, 30, 40, 50, 60
-"""How tightly a node binds: a chain least, a sum's term (product, Σ) less than a factor, an atom most."""
+LOOSE, RELATION, ADDITIVE, TERM, FACTOR, MATRIX, POWER, ATOM = 0, 10, 20, 30, 40, 45, 50, 60
+"""How tightly a node binds: a chain least, a sum's term (product, Σ) less than a factor, an atom most.
+
+Scalars may stand before a matrix product or ⊙ as before any factor; these two take parentheses in each other.
+"""
 
 _METHODS: dict[type[Formula], tuple[str, int]] = {
     Number: ("number", ATOM),
@@ -45,7 +68,13 @@ _METHODS: dict[type[Formula], tuple[str, int]] = {
     Apply: ("apply", ATOM),
     Absolute: ("absolute", ATOM),
     Root: ("root", ATOM),
+    Bold: ("bold", ATOM),
+    Norm: ("norm", ATOM),
     Power: ("power", POWER),
+    ElementPower: ("element_power", POWER),
+    Transpose: ("transpose", POWER),
+    MatrixProduct: ("matrix_product", MATRIX),
+    Hadamard: ("hadamard", MATRIX),
     Fraction: ("fraction", FACTOR),
     Derivative: ("derivative", FACTOR),
     Product: ("product", TERM),
@@ -74,9 +103,9 @@ class Printer:
         return text if binds >= level else self.enclose(node, text)
 
     def factors(self, node: Product, tight: bool) -> list[str]:
-        """The factors' texts; Σ without parentheses is good only in the last place: it takes all that follows."""
+        """The factors' texts; Σ and products of matrices go without parentheses only in the last place."""
         *front, last = node.factors
-        texts = [self.at(f, FACTOR, tight) for f in front]
+        texts = [self.at(f, POWER if isinstance(f, MatrixProduct | Hadamard) else FACTOR, tight) for f in front]
         return [*texts, self.at(last, TERM if isinstance(last, Big) else FACTOR, tight)]
 
     def terms(self, node: Add, tight: bool) -> list[tuple[bool, str]]:
@@ -94,7 +123,11 @@ class Printer:
         (_, text), *rest = self.terms(node, tight)
         return text + "".join((minus if subtracted else plus) + term for subtracted, term in rest)
 
-    def base(self, node: Power, tight: bool) -> str:
+    def operands(self, nodes: Iterable[Formula]) -> list[str]:
+        """The factors of a matrix product or of ⊙: products of the other kind in parentheses."""
+        return [self.at(n, POWER) for n in nodes]
+
+    def base(self, node: Power | ElementPower, tight: bool) -> str:
         """The base of a power; a tensor's element takes parentheses, since its superscript is a layer."""
         scripted = isinstance(node.base, Indexed | Root | Accent)
         text = self.at(node.base, ATOM, tight)

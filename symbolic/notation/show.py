@@ -55,7 +55,10 @@ class Notation:
         symbols: Mapping[str, Formula] | None = None,
         elements: Mapping[Access, Formula] | None = None,
     ) -> Notation:
-        """The notation of a System (forward or derived), with a choice of one's own for some names."""
+        """The notation of a System (forward or derived), with a choice of one's own for some names.
+
+        The cotangent that the caller passes for an output has its own name where other equations add to it.
+        """
         names = {t.name for t in system.tensors}
         batched = SAMPLE_COST in names and any(t.name == SAMPLE_COST and t.shape for t in system.tensors)
         label = "avg" if batched else "s"
@@ -63,9 +66,13 @@ class Notation:
         if batched:
             shown[SAMPLE_COST] = Symbol(COST)
         shown.update(symbols or {})
+        derived = {t.adjoint_of for t in system.tensors if t.role is Role.DEFINED}
+        passed = {t.name for t in system.tensors if t.role is Role.DATA and t.adjoint_of in derived}
         return cls(
             parameters=frozenset(t.name for t in system.tensors if t.role is Role.PARAMETER),
-            adjoints={t.name: t.adjoint_of for t in system.tensors if t.adjoint_of is not None},
+            adjoints={
+                t.name: t.adjoint_of for t in system.tensors if t.adjoint_of is not None and t.name not in passed
+            },
             symbols=shown,
             elements=dict(elements or {}),
             cost=shown[COST] if system.has_cost else None,

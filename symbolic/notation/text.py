@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .breaking import Piece, fill
-from .names import GREEK, SIGNS
+from .names import GREEK, SIGNS, bold
 from .printer import ADDITIVE, ATOM, FACTOR, LOOSE, POWER, RELATION, TERM, Printer, is_letter, short_script
 from .tree import (
     Absolute,
@@ -11,14 +11,19 @@ from .tree import (
     Add,
     Apply,
     Big,
+    Bold,
     Cases,
     Chain,
     Derivative,
+    ElementPower,
     Formula,
     Fraction,
+    Hadamard,
     Indexed,
     Logic,
+    MatrixProduct,
     Negative,
+    Norm,
     Number,
     Parenthesised,
     Power,
@@ -27,9 +32,13 @@ from .tree import (
     Relation,
     Root,
     Symbol,
+    Transpose,
 )
 
-__all__ = ["text", "text_name", "text_rows"]
+__all__ = ["TEXT_WIDTH", "text", "text_name", "text_rows"]
+
+TEXT_WIDTH = 100
+"""The room for one line of a formula on a terminal, in characters."""
 
 _BIG = {"sum": "Σ", "prod": "Π", "max": "max", "min": "min"}
 _RAISED = dict(zip("0123456789+-()niL", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱᴸ", strict=True))
@@ -52,7 +61,7 @@ def _raised(script: str) -> str | None:
     return "".join(c for c in signs if c) if all(signs) else None
 
 
-def text_rows(node: Formula, width: int = 100) -> list[str]:
+def text_rows(node: Formula, width: int = TEXT_WIDTH) -> list[str]:
     """The formula on as many lines as it needs, the sides of a chain below each other, terms kept whole."""
     if not isinstance(node, Chain) or len(text(node)) <= width:
         return [text(node)]
@@ -130,7 +139,8 @@ class _Text(Printer):
         return base + (raised or (f"^{exponent}" if is_letter(node.exponent) else f"^({exponent})"))
 
     def fraction(self, node: Fraction, tight: bool) -> str:
-        above = self.at(node.numerator, FACTOR if isinstance(node.numerator, Big | Product) else TERM, tight)
+        level = POWER if isinstance(node.numerator, Hadamard | MatrixProduct) else TERM
+        above = self.at(node.numerator, FACTOR if isinstance(node.numerator, Big | Product) else level, tight)
         return f"{above}/{self.at(node.denominator, POWER, tight)}"
 
     def derivative(self, node: Derivative, tight: bool) -> str:
@@ -161,6 +171,24 @@ class _Text(Printer):
             return f"not ({self.at(node.operands[0], LOOSE, tight)})"
         inner = [self.at(o, ADDITIVE if isinstance(o, Logic) else RELATION, tight) for o in node.operands]
         return f" {node.operator} ".join(inner)
+
+    def bold(self, node: Bold, _: bool) -> str:
+        return bold("1") if node.base.name == "1" else text_name(node.base.name)
+
+    def transpose(self, node: Transpose, _: bool) -> str:
+        return self.at(node.body, ATOM) + "ᵀ"
+
+    def matrix_product(self, node: MatrixProduct, _: bool) -> str:
+        return " ".join(self.operands(node.factors))
+
+    def hadamard(self, node: Hadamard, _: bool) -> str:
+        return " ⊙ ".join(self.operands(node.factors)) + "".join(f" ⊘ {d}" for d in self.operands(node.divisors))
+
+    def element_power(self, node: ElementPower, tight: bool) -> str:
+        return f"{self.base(node, tight)}^⊙{self.at(node.exponent, ATOM, True)}"
+
+    def norm(self, node: Norm, tight: bool) -> str:
+        return f"‖{self.at(node.body, ADDITIVE, tight)}‖" + ("_F" if node.frobenius else "")
 
     def cases(self, node: Cases, tight: bool) -> str:
         rows = [f"{self.at(v, ADDITIVE, tight)} if {self.at(c, RELATION)}" for v, c in node.branches]

@@ -15,14 +15,19 @@ __all__ = [
     "Add",
     "Apply",
     "Big",
+    "Bold",
     "Cases",
     "Chain",
     "Derivative",
+    "ElementPower",
     "Formula",
     "Fraction",
+    "Hadamard",
     "Indexed",
     "Logic",
+    "MatrixProduct",
     "Negative",
+    "Norm",
     "Number",
     "Parenthesised",
     "Power",
@@ -31,6 +36,7 @@ __all__ = [
     "Relation",
     "Root",
     "Symbol",
+    "Transpose",
     "add",
     "children",
     "product",
@@ -190,6 +196,51 @@ class Cases(Formula):
 
     branches: tuple[tuple[Formula, Formula], ...]
     otherwise: Formula
+
+
+@dataclass(frozen=True)
+class Bold(Formula):
+    """The name of a vector or a matrix, set bold."""
+
+    base: Symbol
+
+
+@dataclass(frozen=True)
+class Transpose(Formula):
+    """The transpose of the body."""
+
+    body: Formula
+
+
+@dataclass(frozen=True)
+class MatrixProduct(Formula):
+    """The matrix product of the factors, side by side."""
+
+    factors: tuple[Formula, ...]
+
+
+@dataclass(frozen=True)
+class Hadamard(Formula):
+    """The factors multiplied, then divided by the divisors, element by element; at least one factor."""
+
+    factors: tuple[Formula, ...]
+    divisors: tuple[Formula, ...] = ()
+
+
+@dataclass(frozen=True)
+class ElementPower(Formula):
+    """Every element of the base to the power of exponent."""
+
+    base: Formula
+    exponent: Formula
+
+
+@dataclass(frozen=True)
+class Norm(Formula):
+    """The norm of a vector, or the Frobenius norm of a matrix."""
+
+    body: Formula
+    frobenius: bool = False
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ from .tree import (
 if TYPE_CHECKING:
     from .show import Notation
 
-__all__ = ["Writer"]
+__all__ = ["Writer", "function_name"]
 
 _FUNCTIONS: dict[type[Expr], str] = {
     Maximum: "max",
@@ -111,8 +111,7 @@ class Writer:
         return Apply(Symbol(name), tuple(self(a) for a in arguments))
 
     def function(self, node: Expr) -> Formula:
-        kind = type(node)
-        name = kind.__name__ if isinstance(node, AppliedUndef) else _FUNCTIONS.get(kind, kind.__name__.lower())
+        name = function_name(type(node))
         arguments = [self(a) for a in node.args]
         if isinstance(node, sp.Max | sp.Min):  # a set to SymPy: in whatever order
             arguments.sort(key=latex)
@@ -246,6 +245,11 @@ _METHODS: tuple[tuple[type | tuple[type, ...], Callable[[Writer, Any], Formula]]
     (sp.Pow, Writer.power),
     ((sp.Function, sp.Max, sp.Min), Writer.function),
 )
+
+
+def function_name(kind: type[Expr]) -> str:
+    """How a class of SymPy functions is called on paper; a function of the user's keeps its name."""
+    return kind.__name__ if issubclass(kind, AppliedUndef) else _FUNCTIONS.get(kind, kind.__name__.lower())
 
 
 def _divides(factor: Expr) -> bool:

@@ -8,11 +8,13 @@ import pytest
 import sympy as sp
 from sample_programs import documented
 from sympy import Integer
+from systems import MODELS, system_of
 
 from chainrule.codegen.analysis import operations, workspace
-from chainrule.codegen.ir import BATCH, Map, Scan
+from chainrule.codegen.ir import BATCH, Map, Reduce, Scan
+from chainrule.codegen.lower import lower
 from chainrule.symbolic.expressions import Access, Call, Range, index, size
-from chainrule.symbolic.system import FunctionDefinition
+from chainrule.symbolic.system import Equation, FunctionDefinition
 
 M, N = size("m"), size("n")
 
@@ -62,3 +64,23 @@ def test_a_call_counts_its_formula() -> None:
     before, after = operations(kernel).per_sample, operations(changed).per_sample
     assert sp.expand(after - before - (3 - 1) * N) == 0
     assert operations(replace(kernel, statements=())).per_sample == Integer(0)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_operations_are_formulas_in_sizes(name: str) -> None:
+    """No index is left over, whatever the loops; and batch is the only factor taken out."""
+    for kernel in lower(system_of(name), products=["hvp"] if system_of(name).has_cost else []).kernels:
+        found = operations(kernel)
+        for formula in (found.per_sample, found.per_call):
+            assert not formula.atoms(sp.Dummy), formula
+            assert BATCH not in formula.free_symbols
+            assert not formula.has(sp.Sum)
+
+
+def test_a_triangle_is_half_a_square() -> None:
+    i, j = index("i"), index("j")
+    rows, columns = Range(i, Integer(0), N - 1), Range(j, Integer(0), i)
+    target, value = Access("c", i), Access("x", j) ** 2
+    whole = Reduce(target, (rows,), Equation("c", (i,), (rows,), value), "sum", (columns,), value)
+    kernel = replace(documented().kernel("forward"), statements=(whole,))
+    assert sp.expand(operations(kernel).per_call - 2 * N * (N + 1) / 2) == 0

@@ -91,6 +91,56 @@ def test_random_contractions(dtype: str, tmp_path: Path) -> None:
             assert error < (2e-5 if dtype == "float32" else 1e-13), f"{statement} at {extents} (seed {seed})"
 
 
+def _windowed(stride: int, dilation: int) -> tuple[list[Contract], dict[str, tuple]]:
+    """y[s,o,p] = Σ_cu w[o,c,u] x[s,c,stride·p + dilation·u], and the gradient by w that goes with it."""
+    s, o, c, p = (full(n, size(n.upper())) for n in "socp")
+    u = full("u", Integer(3))
+    x = Access("x", s.symbol, c.symbol, stride * p.symbol + dilation * u.symbol)
+    w, y = Access("w", o.symbol, c.symbol, u.symbol), Access("y", s.symbol, o.symbol, p.symbol)
+    d, dw = Access("d", *y.indices), Access("dw", *w.indices)
+    forward = Contract(y, (s, o, p), Equation("y", y.indices, (s, o, p), x * w), (c, u), x, w)
+    backward = Contract(dw, (o, c, u), Equation("dw", dw.indices, (o, c, u), x * d), (s, p), d, x)
+    length = stride * (p.extent - 1) + 2 * dilation + 1
+    result = (s.extent, o.extent, p.extent)
+    shapes = {"x": (s.extent, c.extent, length), "w": (o.extent, c.extent, u.extent), "y": result, "d": result}
+    return [forward, backward], {**shapes, "dw": shapes["w"]}
+
+
+@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (2, 3)])
+def test_contractions_of_windows(stride: int, dilation: int, tmp_path: Path) -> None:
+    """One matrix product for each place in the window; the places are added up, or stand in the result."""
+    statements, shapes = _windowed(stride, dilation)
+    program = forward_program(statements, shapes, ["y", "dw"], "float64")
+    (source,) = (text for name, text in render(program).items() if name.endswith(".c") and "test" not in name)
+    assert source.count("matrix_product_add(O, ") == 2
+    kernels = compiled(program, tmp_path)
+    rng = np.random.default_rng(secrets.randbits(32))
+    for channels, outputs, length, samples in ((1, 1, 1, 1), (2, 3, 5, 4), (5, 9, 17, 2)):
+        x = rng.normal(size=(samples, channels, stride * (length - 1) + 2 * dilation + 1))
+        w = rng.normal(size=(outputs, channels, 3))
+        d = rng.normal(size=(samples, outputs, length))
+        part = np.stack([x[:, :, dilation * u :][:, :, : stride * (length - 1) + 1 : stride] for u in range(3)], -1)
+        found = kernels("forward", (1, channels, outputs, length, samples), x=x, w=w, d=d)
+        np.testing.assert_allclose(found["y"], np.einsum("scpu,ocu->sop", part, w), rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(found["dw"], np.einsum("scpu,sop->ocu", part, d), rtol=1e-10, atol=1e-12)
+
+
+def test_indices_without_a_common_stride_are_loops(tmp_path: Path) -> None:
+    """Rows of h[s, t + 1, :] do not follow each other from one s to the next: one product for each s, summed."""
+    s, t, i, j = (full(n, size(n.upper())) for n in "stij")
+    h, d = Access("h", s.symbol, t.symbol + 1, j.symbol), Access("d", s.symbol, t.symbol, i.symbol)
+    out = Access("out", i.symbol, j.symbol)
+    statement = Contract(out, (i, j), Equation("out", out.indices, (i, j), d * h), (s, t), d, h)
+    shapes = {"h": (s.extent, t.extent + 2, j.extent), "d": (s.extent, t.extent, i.extent)}
+    program = forward_program([statement], {**shapes, "out": (i.extent, j.extent)}, ["out"], "float64")
+    kernels = compiled(program, tmp_path)
+    rng = np.random.default_rng(secrets.randbits(32))
+    for rows, columns, samples, steps in ((1, 1, 1, 1), (3, 5, 2, 4), (9, 25, 3, 1)):
+        h, d = rng.normal(size=(samples, steps + 2, columns)), rng.normal(size=(samples, steps, rows))
+        found = kernels("forward", (1, rows, columns, samples, steps), h=h, d=d)["out"]
+        np.testing.assert_allclose(found, np.einsum("sti,stj->ij", d, h[:, 1:-1]), rtol=1e-10, atol=1e-12)
+
+
 def test_reductions_of_every_kind(tmp_path: Path) -> None:
     n, m = size("n"), size("m")
     i, j = full("i", n), full("j", m)

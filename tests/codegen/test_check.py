@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 import sympy as sp
 from hand_written import HARD_SIGMOID, HandWritten, layer
 
+from chainrule.codegen import compile
 from chainrule.codegen.check import Report, check
 from chainrule.codegen.differences import OFFSETS, five_point_rule
 from chainrule.codegen.points import choose_sizes, draw, objective
+from chainrule.symbolic import parse
 from chainrule.symbolic.expressions import Access, Call, size
 from chainrule.symbolic.system import Equation, FunctionDefinition, Role, System, Tensor
 
@@ -221,6 +225,54 @@ def test_the_five_point_rule_is_exact_for_quartics_and_knows_its_error():
     assert error < 1e-11
     slope, error = five_point_rule({o: np.exp(o * step) for o in OFFSETS}, step)
     assert 0.5 * abs(slope - 1) < error < 2 * abs(slope - 1)
+
+
+def test_a_size_that_no_array_of_a_kernel_tells_is_passed():
+    """forward reads x alone, and makes T elements of it; T stands in the shape of y."""
+    system = parse("data x, y[T]\nparameter w\na[t] = sin(w*x*t)\nindex t < T\ncost = sum[t]((a[t] - y[t])**2)")
+    kernels = compile(system, target="numpy")
+    assert "T" in inspect.signature(kernels.forward).parameters
+    assert check(kernels)
+
+
+LAYER = """
+data x[m], y[n]
+parameter w[n, m]
+z[j] = sum[k](w[j, k]*x[k])
+a[j] = tanh(z[j])
+cost = sum[j]((a[j] - y[j])**2)
+"""
+RECURRENT = """
+data x[T], y
+parameter u
+h[0] = x[0]
+h[t] = tanh(u*h[t - 1] + x[t])
+z = u**2
+b = (h[T - 1] - y)**2 * z
+"""
+
+
+@pytest.mark.parametrize(
+    ("formulas", "wrt"),
+    [
+        (LAYER, ["z", "a", "w"]),
+        (f"{RECURRENT}cost = b + z", ["h", "z", "u"]),
+        (f"{RECURRENT}output b, h", ["h", "z"]),
+    ],
+    ids=["a layer's own", "a recurrence", "without a cost"],
+)
+def test_adjoints_of_what_equations_define_are_checked(formulas, wrt):
+    kernels = compile(parse(formulas), target="numpy", wrt=wrt)
+    report = check(kernels)
+    assert report, report.table()
+    assert {(n, "mpmath") for n in wrt} <= {(r.tensor, r.oracle) for r in report.rows}
+
+
+def test_an_index_has_no_kinks():
+    """A triangle of weights by interpolation: its corners are at whole indices, whatever the inputs."""
+    text = "data x[N], y[N]\nparameter w\nz[p] = sum[i](w*x[i]*max(0, 1 - abs(i - p)/2))\nindex p < N\n"
+    report = check(compile(parse(f"{text}cost = sum[p]((z[p] - y[p])**2)"), target="numpy"))
+    assert report, report.table()
 
 
 def test_the_same_seed_gives_the_same_report():

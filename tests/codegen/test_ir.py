@@ -9,20 +9,9 @@ import sympy as sp
 from sample_programs import documented
 from sympy import Integer, Max, Min
 
-from chainrule.codegen.ir import (
-    Buffer,
-    Contract,
-    Kernel,
-    Kind,
-    Map,
-    Reduce,
-    Scan,
-    Scatter,
-    Statement,
-    check_kernel,
-    format_kernel,
-    format_statement,
-)
+from chainrule.codegen.ir import Buffer, Contract, Kernel, Kind, Map, Reduce, Scan, Scatter, Statement
+from chainrule.codegen.ir_check import check_kernel
+from chainrule.codegen.ir_text import format_kernel, format_statement
 from chainrule.symbolic.expressions import Access, Call, Range, index, size
 from chainrule.symbolic.system import Equation, FunctionDefinition
 

@@ -15,18 +15,9 @@ from kernel_interpreter import run_kernel
 from systems import MODELS, assert_same, case, system_of
 
 from chainrule.codegen import lower as rooms
-from chainrule.codegen.ir import (
-    BATCH,
-    Buffer,
-    Contract,
-    Kernel,
-    Kind,
-    Map,
-    Program,
-    Reduce,
-    check_kernel,
-    format_kernel,
-)
+from chainrule.codegen.ir import BATCH, Buffer, Contract, Kernel, Kind, Map, Program, Reduce
+from chainrule.codegen.ir_check import check_kernel
+from chainrule.codegen.ir_text import format_kernel
 from chainrule.codegen.lower import lower
 from chainrule.codegen.passes import assign_slots
 from chainrule.symbolic import network, parse
@@ -180,7 +171,7 @@ def test_a_recurrence_keeps_its_loop_free_of_conditions():
 _PRINT = """
 import sys
 from chainrule.codegen import lower as rooms
-from chainrule.codegen.ir import format_kernel
+from chainrule.codegen.ir_text import format_kernel
 rooms._refuse = lambda _: None
 from systems import system_of
 for name in sys.argv[1:]:

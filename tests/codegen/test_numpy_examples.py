@@ -254,9 +254,34 @@ def test_windows_are_not_copied_out() -> None:
         assert plan.workspace_bytes <= 12 * 8 * arrays, width
 
 
+def test_a_step_of_a_scan_pads_its_own_row() -> None:
+    """Neighbours that may not be there: a border around the row that a step reads, not around all times."""
+    program = program_of("wave", "float64")
+    batch, places, times = 2, 30, 50
+    plan = numpy_module(program).bind(batch, c=np.ones(places), dt=np.array(0.1), T=times)
+    plan(np.ones((batch, places)), np.ones((batch, times, places)))
+    assert plan.workspace_bytes <= 11 * 8 * batch * (times + 2) * (places + 2)
+    tree = ast.parse(numpy_text(program))
+    copied = [ast.unparse(c.args[1]) for f in ast.walk(tree) if isinstance(f, ast.For) for c in copies(f)]
+    assert copied
+    assert not {"u", "bend", "dbend"} & set(copied), copied
+
+
+def copies(loop: ast.For) -> list[ast.Call]:
+    """Every call of np.copyto in the loop."""
+    return [n for n in ast.walk(loop) if isinstance(n, ast.Call) and ast.unparse(n.func) == "np.copyto"]
+
+
 def test_loops_run_over_time_and_offsets_alone() -> None:
     """Python loops: a recurrence's own, and the places in a window that a matrix product or slice belongs to."""
-    loops = {"rnn": {"t"}, "gru": {"t"}, "conv2d": {"u", "v"}, "average_pooling": {"u", "v"}, "max_pooling": {"u"}}
+    loops = {
+        "rnn": {"t"},
+        "gru": {"t"},
+        "wave": {"t"},
+        "conv2d": {"u", "v"},
+        "average_pooling": {"u", "v"},
+        "max_pooling": {"u"},
+    }
     for name in EXAMPLES:
         tree = ast.parse(numpy_text(program_of(name, "float64")))
         kernels = [f for f in tree.body if isinstance(f, ast.FunctionDef) and f.name.endswith("_kernel")]

@@ -17,21 +17,9 @@ from kernel_interpreter import run_kernel
 from kernel_modules import numpy_module
 from sympy import Integer
 
-from chainrule.codegen.ir import (
-    BATCH,
-    Argument,
-    Buffer,
-    Kernel,
-    Kind,
-    Map,
-    Program,
-    Reduce,
-    Scan,
-    Scatter,
-    Statement,
-    check_kernel,
-    format_kernel,
-)
+from chainrule.codegen.ir import BATCH, Argument, Buffer, Kernel, Kind, Map, Program, Reduce, Scan, Scatter, Statement
+from chainrule.codegen.ir_check import check_kernel
+from chainrule.codegen.ir_text import format_kernel
 from chainrule.symbolic.expressions import Access, Range, Where, index, size
 from chainrule.symbolic.system import Equation
 

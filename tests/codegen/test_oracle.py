@@ -9,6 +9,7 @@ from hand_written import layer
 from interpreter import Interpreter, average_cost, numeric_gradient
 from sympy import And, Integer, Or
 
+from chainrule.codegen.check import ROUNDINGS
 from chainrule.codegen.differences import Direction, Oracle, directions
 from chainrule.codegen.error_scale import Bounded, summation_factor
 from chainrule.codegen.number_systems import Float, Precise
@@ -247,6 +248,25 @@ def test_the_error_bound_covers_cancellation(rng):
     found = Evaluator(system, {N: 4}, Bounded()).run(lanes, 1)["t"]
     assert found.error[0] > 1e8
     assert abs(found.value[0] - 1) <= 2.0**-53 * found.error[0]
+
+
+SATURATED = {
+    "a function of a sum": "tanh(sum[k](w[k]*x[k]))",
+    "a function of a value": "tanh(w[0]*x[0])",
+    "a function of a sum of functions": "tanh(sum[k](w[k]*cos(x[k])))",
+}
+
+
+@pytest.mark.parametrize("formula", SATURATED.values(), ids=SATURATED.keys())
+def test_the_error_bound_covers_a_slope_that_comes_from_the_stored_value(formula, rng):
+    """1 - a² of a tanh near 1 is off by a rounding of 1, however small it is."""
+    system = parse(f"data x[n]\nparameter w[n]\na = {formula}\noutput a\n")
+    for w in rng.uniform(3, 18, size=(20, 1, 1)):
+        lanes = {"w": Bounded().exact(w, np.ones((1, 1))), "x": Bounded().exact(np.zeros((1, 1)))}
+        lanes["x"] = lanes["x"] if "cos" in formula else Bounded().exact(np.ones((1, 1)))
+        found = Evaluator(system, {size("n"): 1}, Bounded()).run(lanes, 1)["a"]
+        off = np.abs(1 - found.value**2 - np.cosh(w[0]) ** -2)
+        assert np.all(off <= ROUNDINGS * 2.0**-53 * found.slack), (w, off, found)
 
 
 def test_long_sums_are_charged_for_their_random_walk():

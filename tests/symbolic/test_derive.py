@@ -179,3 +179,17 @@ def test_hygiene_no_index_is_bound_twice_nor_left_free():
             assert not free, equation
     assert not contains(case("rnn").derivation.gradient("u").value, lambda n: isinstance(n, Partial | Call))
     assert accesses(case("rnn").derivation.gradient("u").value)
+
+
+def test_no_index_is_called_like_a_size() -> None:
+    system = parse("data x[T + 1], y\nparameter w\nh[0] = w\nh[t] = tanh(h[t - 1] + x[t])\ncost = (h[T] - y)**2")
+    (adjoint,) = [e for e in derive(system).result.equations if e.name == "dh"]
+    assert [i.name for i in adjoint.indices] == ["t"]
+
+
+def test_the_steps_of_an_output_that_is_read_keep_its_cotangent() -> None:
+    derivation = derive(parse("data x[n]\na[j] = sin(x[j])\nc[j] = exp(a[j])\noutput a, c"))
+    first, *_, last = [s for s in derivation.steps if s.subject.wrt.name == "a"]
+    assert "da" in {a.name for t in first.after for a in accesses(t.expression)}
+    (equation,) = [e for e in derivation.result.equations if e.name == "d_a"]
+    assert total(last.after).xreplace({last.subject.wrt.indices[0]: equation.indices[0]}) == equation.value

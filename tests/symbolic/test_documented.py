@@ -179,8 +179,8 @@ def test_meaning_and_numbers_refute_an_altered_line(
     source = MUTATIONS[name](formula.source)
     chain = parse_formula(source)
     assert any(side != sides[0] for sides in meanings(chain) for side in sides), source
-    wrong = [values for _ in range(3) for values in evaluated(chain, rng) if not agree(values)]
-    assert wrong, source
+    # at one size of 1, or by an element of A that one neuron alone depends on, a line may happen to hold
+    assert any(not agree(values) for _ in range(60) for values in evaluated(chain, rng)), source
 
 
 def story_is_the_document() -> bool:

@@ -362,6 +362,13 @@ def test_random_words_give_a_model_or_a_formula_error() -> None:
     assert time.perf_counter() - start < 60, f"seed {seed}"
 
 
+def test_nothing_but_the_error_is_said_of_a_malformed_number(recwarn: pytest.WarningsRecorder) -> None:
+    """Python's own parser warns of these on standard error."""
+    with pytest.raises(FormulaError, match="out of place"):
+        parse("data x[m]\na[i] = exp0.5and\n")
+    assert not recwarn.list
+
+
 BROKEN = "data x[m], y[n]\nparameter w[n, m], b[n]\nz[j] = b[j] + sum[k](w[j, k] * x[k])\na[j] = sigmoid(z[j])\n"
 
 

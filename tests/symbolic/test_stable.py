@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import sympy as sp
 from interpreter import Interpreter
 from kernel_interpreter import run_kernel
 from systems import MODELS, assert_same, case
@@ -165,6 +166,27 @@ def test_canonical_forms_do_not_depend_on_names_nor_on_signs_under_squares():
     ("orders", "name"), [((0,), "f"), ((1,), "df"), ((2,), "d2f"), ((1, 0), "df_da"), ((1, 2), "d3f_da_dy2")]
 )
 def test_names_of_derivatives(orders, name):
-    import sympy as sp
-
     assert derivative_name("f", orders, sp.symbols("a y")[: len(orders)]) == name
+
+
+@pytest.mark.parametrize(
+    "cost", ["sum[i](y[i]*(logsumexp[k](x[k]) - x[i]))", "-sum[i](y[i]*(x[i] - logsumexp[k](x[k])))"]
+)
+def test_the_logarithm_of_a_softmax_keeps_small_differences_of_large_logits(cost):
+    """Logits near 10^12 that differ by a few: log Σ exp rounds to 10^-4, its two parts do not."""
+    system = parse(f"data x[N], y[N]\ncost = {cost}")
+    differences, y = [0.0, -1.5, 2.25, -3.0], [0.25, 0.5, 0.125, 1.0]
+    values = {"x": np.array([[1e12 + d for d in differences]]), "y": np.array([y])}
+    log_sum = math.log(sum(math.exp(d) for d in differences))
+    expected = sum(w * (log_sum - d) for w, d in zip(y, differences, strict=True))
+    found = run_kernel(rooms.lower(system).kernel("cost"), {"N": 4, "batch": 1}, values)["cost"]
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_stored_log_sum_exp_tells_the_softmax():
+    """exp(x_i - l) is e_i/S, whatever the guard: no second exponential, and no rounding of l."""
+    system = parse("data x[N], v[N, N]\nl = logsumexp[k](x[k])\no[j] = sum[i](exp(x[i] - l)*v[i, j])\noutput o, l\n")
+    safe = stable(with_samples(system))
+    assert sum(isinstance(n, sp.exp) for e in safe.equations for n in walk(e.value)) == 1
+    (equation,) = safe.defining("o")
+    assert "l" not in equation.reads()

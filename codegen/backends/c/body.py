@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
-from sympy import Dummy, Expr, Integer, Max, Min, Symbol, expand
+from sympy import Expr, Integer, Max, Min, Symbol, expand
 
 from chainrule.codegen.backends.formula import equation_text, statement_text
 from chainrule.codegen.ir import Contract, Kernel, Kind, Map, Reduce, Scan, Scatter, Statement
@@ -65,6 +66,7 @@ class Body:
         self.prover = Prover({}, axes)
         self.outer: tuple[Range, ...] = ()  # of the scan at work
         self.around: dict[Symbol, Expr] = {}  # its index -> the symbol of its C name
+        self.scratch: dict[str, str] = {}  # arrays in the space of matrix products
         self._pool: dict[tuple[str, int, str], str] = {}
         self._scales: dict[tuple[Expr, str], str] = {}
         self._temporaries: dict[Access, str] = {}
@@ -96,12 +98,19 @@ class Body:
             self.code.open(f"for (size_t {name} = {end}; {down};)")
         else:
             self.code.loop(name, first, end)
-        saved = self.env, self.prover, self.outer, self.around, dict(self._scales)
-        self.env, self.prover = dict(loops.env), self.prover.within(loop)
-        self.outer, self.around = loops.ranges, dict(loops.renaming)
-        self._parts(parts)
-        self.env, self.prover, self.outer, self.around, self._scales = saved
+        with self.inside(loops, [loop]):
+            self._parts(parts)
         self.code.close()
+
+    @contextmanager
+    def inside(self, loops: Loops, opened: Sequence[Loop]) -> Iterator[None]:
+        """What is emitted meanwhile stands inside these loops."""
+        saved = self.env, self.prover, self.outer, self.around, dict(self._scales)
+        self.env, self.outer, self.around = dict(loops.env), loops.ranges, dict(loops.renaming)
+        for loop in opened:
+            self.prover = self.prover.within(loop)
+        yield
+        self.env, self.prover, self.outer, self.around, self._scales = saved
 
     def _parts(self, parts: Sequence[Part]) -> None:
         for part in parts:
@@ -122,7 +131,7 @@ class Body:
     def _group(self, group: Group) -> None:
         first = group[0]
         if isinstance(first, Map):
-            self._maps([m for m in group if isinstance(m, Map)])
+            self.maps([m for m in group if isinstance(m, Map)])
         elif isinstance(first, Contract):
             emit_contract(self, first)
         elif isinstance(first, Reduce):
@@ -197,6 +206,8 @@ class Body:
         return name
 
     def buffer_name(self, name: str) -> str:
+        if name in self.scratch:
+            return self.scratch[name]
         self.referenced.setdefault(name)
         return self.buffer_names[name]
 
@@ -268,10 +279,9 @@ class Body:
         if any(r.upper.free_symbols & set(symbols) or r.upper.atoms(Max, Min) for r in loops.ranges):
             return loops
         for expression in expressions:
-            reads = {a: Dummy() for a in accesses(expression)}  # a number might take a factor with an index along
-            if expression.xreplace(reads).free_symbols & set(symbols):
+            if _outside_accesses(expression) & set(symbols):
                 return loops
-            if not all(self._in_step(a, loops) for a in reads):
+            if not all(self._in_step(a, loops) for a in accesses(expression)):
                 return loops
         return replace(loops, flat=self.pooled("i", 0))
 
@@ -285,7 +295,8 @@ class Body:
 
     # ---- maps ----------------------------------------------------------------------------------
 
-    def _maps(self, group: Sequence[Map]) -> None:
+    def maps(self, group: Sequence[Map]) -> None:
+        """Emit maps that share their loops."""
         loops = self.loops(group[0].ranges)
         bodies = []
         for m in group:
@@ -320,3 +331,10 @@ class Body:
             lines.append(f"{self.place(out, loops)} = {temporary};")
         self._temporaries[out] = temporary
         return lines
+
+
+def _outside_accesses(expression: Expr) -> set[Expr]:
+    """The symbols that the expression has beside those of its subscripts."""
+    if isinstance(expression, Access):
+        return set()
+    return {expression} if isinstance(expression, Symbol) else set().union(*map(_outside_accesses, expression.args))

@@ -17,13 +17,14 @@ __all__ = ["MatrixProduct", "matrix_product"]
 
 @dataclass(frozen=True)
 class MatrixProduct:
-    """out[r, c] = Σ_d left[r, d] · right[d, c] for every value of the `batch` indices.
+    """out[r, c] = Σ_d left[r, d] · right[d, c] for every value of the `batch` indices, summed over the `added` ones.
 
     Strides count elements. `right` has unit stride along its columns or along its depth; `out` has
     unit stride along its columns. `left_depth` = 1 says that rows of `left` need no packing.
     """
 
     batch: tuple[Range, ...]
+    added: tuple[Range, ...]
     rows: Expr
     columns: Expr
     depth: Expr
@@ -34,15 +35,17 @@ class MatrixProduct:
     right_depth: Expr
     right_column: Expr
     out_row: Expr
+    scratch: Expr = sp.S.Zero  # elements of the space that are taken already
+    adds: bool = False  # whether it is added to what `out` holds, but for the first of several
 
 
 class _Strides:
     """Strides of index groups in one array."""
 
-    def __init__(self, access: Access, shape: Sequence[Expr]) -> None:
+    def __init__(self, subscripts: Sequence[Expr], shape: Sequence[Expr]) -> None:
         self._of: dict[Expr, Expr] = {}
         stride: Expr = Integer(1)
-        for subscript, extent in zip(reversed(access.indices), reversed(shape), strict=True):
+        for subscript, extent in zip(reversed(subscripts), reversed(shape), strict=True):
             self._of[subscript] = stride
             stride = stride * extent
 
@@ -60,10 +63,27 @@ def _extent(ranges: Sequence[Range]) -> Expr:
     return sp.Mul(*(r.extent for r in ranges))
 
 
-def _separate(access: Access, symbols: set[Dummy]) -> bool:
-    """Whether every subscript is a loop index of its own, or leaves all of them alone."""
-    moving = [i for i in access.indices if i.free_symbols & symbols]
-    return len(set(moving)) == len(moving) and all(i in symbols for i in moving)
+def _separate(access: Access, symbols: set[Dummy]) -> tuple[Expr, ...] | None:
+    """The loop index of each subscript, or the subscript where it leaves all of them alone.
+
+    None where a subscript is more than an index of its own and a shift.
+    """
+    found = []
+    for subscript in access.indices:
+        own = [v for v in subscript.free_symbols if v in symbols]
+        if len(own) > 1 or (own and (subscript - own[0]).free_symbols & symbols) or (own and own[0] in found):
+            return None
+        found.append(own[0] if own else subscript)
+    return tuple(found)
+
+
+def _merged(ranges: list[Range], around: list[Range], one: _Strides, two: _Strides) -> tuple[Expr, Expr]:
+    """The strides of indices taken as one in two arrays; the outermost that have none go to the loops around."""
+    while True:
+        found = one.group(ranges), two.group(ranges)
+        if found[0] is not None and found[1] is not None:
+            return found[0], found[1]
+        around.append(ranges.pop(0))
 
 
 def matrix_product(
@@ -72,41 +92,36 @@ def matrix_product(
     """The contraction as a (batched) matrix product; None where plain loops must do.
 
     An operand without row indices is one row: a matrix-vector product. The operand that holds the
-    last index of `out` is `right`. `nonnegative` proves that no loop is empty.
+    last index of `out` is `right`. Indices that have no stride in common with those after them are loops
+    around the product. `nonnegative` proves that no loop is empty.
     """
     out, left, right = statement.out, statement.left, statement.right
     symbols = {r.symbol for r in statement.loops}
-    if not all(_separate(access, symbols) for access in (out, left, right)):
-        return None
-    if not out.indices or not statement.reduced or out.indices[-1] not in symbols:
+    subscripts = {access: _separate(access, symbols) for access in (out, left, right)}
+    of = {access: found for access, found in subscripts.items() if found is not None}
+    if len(of) < len(subscripts) or not of[out] or not statement.reduced or of[out][-1] not in symbols:
         return None
     if any(r.lower != 0 or not nonnegative(r.upper) for r in statement.loops):
         return None
-    if out.indices[-1] not in right.indices:
+    if of[out][-1] not in of[right]:
         left, right = right, left
-    in_left, in_right = set(left.indices), set(right.indices)
-    batch = tuple(r for r in statement.ranges if r.symbol in in_left and r.symbol in in_right)
+    in_left, in_right = set(of[left]), set(of[right])
+    batch = [r for r in statement.ranges if r.symbol in in_left and r.symbol in in_right]
     rows = [r for r in statement.ranges if r.symbol in in_left and r not in batch]
     columns = [r for r in statement.ranges if r.symbol in in_right and r not in batch]
     shared = all(r.symbol in in_left and r.symbol in in_right for r in statement.reduced)
     covered = len(batch) + len(rows) + len(columns) == len(statement.ranges)
-    if not shared or not covered or out.indices[-1] in {r.symbol for r in batch}:
+    if not shared or not covered or of[out][-1] in {r.symbol for r in batch}:
         return None
-    place = {symbol: n for n, symbol in enumerate(left.indices)}
+    place = {symbol: n for n, symbol in enumerate(of[left])}
     depth = sorted(statement.reduced, key=lambda r: place[r.symbol])
-    of_out, of_left, of_right = (_Strides(a, shapes[a.name]) for a in (out, left, right))
-    found = (
-        of_left.group(rows),
-        of_left.group(depth),
-        of_right.group(depth),
-        of_right.group(columns),
-        of_out.group(rows),
-        of_out.group(columns),
-    )
-    if any(stride is None for stride in found):
-        return None
-    left_row, left_depth, right_depth, right_column, out_row, _ = found  # the last index of `out` has stride 1
+    of_out, of_left, of_right = (_Strides(of[a], shapes[a.name]) for a in (out, left, right))
+    added: list[Range] = []
+    left_row, out_row = _merged(rows, batch, of_left, of_out)
+    right_column, _ = _merged(columns, batch, of_right, of_out)  # the last index of `out` has stride 1
+    left_depth, right_depth = _merged(depth, added, of_left, of_right)
     if right_depth != 1 and right_column != 1:
         return None
     sizes = (_extent(rows), _extent(columns), _extent(depth))
-    return MatrixProduct(batch, *sizes, left, left_row, left_depth, right, right_depth, right_column, out_row)
+    loops = tuple(r for r in statement.ranges if r in batch), tuple(added)
+    return MatrixProduct(*loops, *sizes, left, left_row, left_depth, right, right_depth, right_column, out_row)

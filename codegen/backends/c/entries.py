@@ -33,7 +33,7 @@ class EntryText:
     declarations: tuple[str, ...]
     statements: str
     slots: tuple[tuple[str, str], ...]  # elements in saturating arithmetic, the arrays that live there
-    products: tuple[str, ...]  # arguments of matrix_product_space
+    products: tuple[str, ...]  # elements that matrix products work in
     unused: tuple[str, ...]
     layouts: tuple[str, ...]  # how products are packed: natural, transposed, strided
 
@@ -145,7 +145,8 @@ def _product_spaces(body: Body, env: dict[Symbol, str]) -> list[str]:
     found: dict[str, None] = {}
     for product in body.products:
         extents = ", ".join(sizes.checked(e, env) for e in (product.rows, product.columns, product.depth))
-        found.setdefault(f"{extents}, {int(product.left_depth != 1)}")
+        need = f"matrix_product_space({extents}, {int(product.left_depth != 1)})"
+        found.setdefault(f"plus({need}, {sizes.checked(product.scratch, env)})" if product.scratch != 0 else need)
     return list(found)
 
 
@@ -155,4 +156,5 @@ def _layouts(body: Body) -> list[str]:
         found.setdefault("natural" if product.right_column == 1 else "transposed")
         if product.left_depth != 1:
             found.setdefault("strided")
+        found.setdefault("adding" if product.adds else "plain")
     return list(found)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from chainrule.symbolic.errors import LoweringError
+from chainrule.symbolic.keywords import C_KEYWORDS, CPP_KEYWORDS
 
 __all__ = ["RESERVED", "Names", "member"]
 
@@ -14,15 +15,7 @@ def _words(text: str) -> list[str]:
     return text.split()
 
 
-_KEYWORDS = _words("""
-auto break case char const continue default do double else enum extern float for goto if inline int long
-register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
-_Bool _Complex _Imaginary
-asm bool catch class const_cast constexpr decltype delete dynamic_cast explicit export false friend mutable
-namespace new noexcept nullptr operator private protected public reinterpret_cast static_assert static_cast
-template this thread_local throw true try typeid typename using virtual wchar_t char8_t char16_t char32_t
-concept requires co_await co_return co_yield and and_eq bitand bitor compl not not_eq or or_eq xor xor_eq
-alignas alignof consteval constinit typeof
+_MACROS = _words("""
 NULL INFINITY NAN HUGE_VAL HUGE_VALF EOF SIZE_MAX PTRDIFF_MAX errno assert linux unix main
 """)
 
@@ -38,13 +31,16 @@ size_t ptrdiff_t uintptr_t int32_t uint32_t int64_t uint64_t
 _OWN = _words("""
 sigmoid softplus maximum minimum signum square cube pairwise
 vector unaligned quad load store share pack_left pack_columns pack_rows transpose register_tile any_tile tile
-matrix_product matrix_product_space plus minus times divide larger smaller monus array_bytes take misaligned
-check_sizes aligned_real
+matrix_product matrix_product_add matrix_product_space plus minus times divide larger smaller monus array_bytes take
+misaligned check_sizes aligned_real
 LANES TILE_ROWS TILE_VECTORS PANEL DEPTH CHUNK ALIGNMENT BROADCAST CASE
 """)
 
+_UNUSABLE = frozenset({*C_KEYWORDS, *CPP_KEYWORDS, *_MACROS})
+"""What not even a member of a struct can be called."""
+
 RESERVED: frozenset[str] = frozenset(
-    [*_KEYWORDS, *_STANDARD, *(f"{name}f" for name in _STANDARD), *_OWN, *(f"power{n}" for n in range(4, 65))]
+    [*_UNUSABLE, *_STANDARD, *(f"{name}f" for name in _STANDARD), *_OWN, *(f"power{n}" for n in range(4, 65))]
 )
 """C and C++ keywords, what the standard headers define, and the static functions of the templates."""
 
@@ -59,7 +55,7 @@ def _checked(name: str) -> str:
 
 def member(name: str) -> str:
     """The name of a struct's member: as it is, unless C or C++ would not take it."""
-    return f"{name}_" if _checked(name) in _KEYWORDS else name
+    return f"{name}_" if _checked(name) in _UNUSABLE else name
 
 
 class Names:

@@ -154,4 +154,6 @@ def _products(face: Interface, kinds: set[str]) -> str:
         natural="natural" in kinds,
         transposed="transposed" in kinds,
         strided="strided" in kinds,
+        adding="adding" in kinds,
+        plain={"adding", "plain"} <= kinds,
     )

@@ -15,6 +15,7 @@ from sympy.core.relational import Relational
 from sympy.core.sorting import default_sort_key
 from sympy.logic.boolalg import Boolean
 
+from chainrule.codegen.backends.formula import content
 from chainrule.symbolic.errors import LoweringError
 from chainrule.symbolic.expressions import Access, Call, Delta, Maximum, Minimum, Where
 from chainrule.symbolic.primitives import Sigmoid, Softplus
@@ -74,13 +75,6 @@ _OURS: Mapping[type, str] = {
 }
 
 _NEGATED = {sp.Lt: sp.Ge, sp.Le: sp.Gt, sp.Gt: sp.Le, sp.Ge: sp.Lt}
-
-
-def _content(sum_: Expr) -> tuple[Expr, Expr]:
-    """A sum as content times rest, where that spares multiplications: 2u - 2v, (u + v)/3, but not u + 1/100."""
-    content, rest = sum_.primitive()
-    spares = all(abs(t.as_coeff_Mul()[0]) == 1 for t in rest.args)
-    return (content, rest) if spares or content.is_Integer else (sp.S.One, sum_)
 
 
 class ScalarPrinter:
@@ -151,7 +145,7 @@ class ScalarPrinter:
                 return self.values[node], ATOM
             return f"({self.real}){sizes.plain(node, self.size_names)}", UNARY
         if node.is_Add:
-            return self._sum(node) if _content(node)[0] == 1 else self._product(node)
+            return self._sum(node) if content(node)[0] == 1 else self._product(node)
         if node.is_Mul:
             return self._product(node)
         if node.is_Pow:
@@ -202,8 +196,8 @@ class ScalarPrinter:
         others = [f for f in factors if not f.is_number]
         for place, factor in enumerate(others):
             if factor.is_Add:  # 2*u - 2*v is 2*(u - v), and the 2 joins the constant
-                content, others[place] = _content(factor)
-                constant *= content
+                common, others[place] = content(factor)
+                constant *= common
         fixed = [f for f in others if self._is_fixed(f)]
         work = len(fixed) + (abs(constant) != 1) > 1 or any(f.args and not isinstance(f, Access) for f in fixed)
         if len(fixed) < len(others) and work and any(f.args for f in fixed):

@@ -16,6 +16,7 @@ from chainrule.codegen.ir import Buffer, Kernel, Kind, Scan, Scatter, Statement
 from chainrule.symbolic.affine import Bounds, bounds_of, nonnegative, with_guards
 from chainrule.symbolic.expressions import Range
 
+from .borders import borders
 from .elementwise import Elementwise
 from .factors import Sum
 from .lifting import lifted
@@ -64,7 +65,8 @@ class _Builder:
         self._names: dict[int, str] = {}
         self._shared: set[int] = set()
         self._section = 0
-        self._cells = _cells(kernel, self._nests)
+        self._borders = borders(kernel)
+        self._cells = {n: zeroed for n, zeroed in _cells(kernel, self._nests).items() if n not in self._borders}
         self._changing: set[str] = set()  # the buffers that the loop at work writes
 
     def run(self) -> Arrays:
@@ -122,6 +124,9 @@ class _Builder:
     def _statement(self, statement: Statement, found: Nest, outer: tuple[Range, ...], backward: bool) -> None:
         name = statement.out.name
         self._graph.section = self._section
+        if name in self._borders:
+            self._bordered(statement)
+            return
         if statement.when:
             self._graph.region = Region(self._graph.block, outer, statement.when, backward)
         scattered = isinstance(statement, Scatter)
@@ -147,6 +152,16 @@ class _Builder:
         else:
             self._finish(operand, self._kernel.buffer(name))
 
+    def _bordered(self, statement: Statement) -> None:
+        """A tensor with zeros around it: they are written once, when the array is made."""
+        border, buffer = self._borders[statement.out.name], self._kernel.buffer(statement.out.name)
+        if statement.reads():
+            source = self._kernel.buffer(border.name)
+            inner = self._graph.full(self._buffers[border.name], source.shape)
+            value = self._graph.value("pad", (inner.whole,), buffer.shape, (border.before, border.after))
+            self._names.setdefault(value.number, buffer.name)
+            self._buffers[buffer.name] = value.whole
+
     def _lifted(
         self, name: str, found: Nest, outer: Range, conditions: tuple[Expr, ...], known: Bounds
     ) -> Operand | None:
@@ -168,7 +183,7 @@ class _Builder:
         symbols = {r.symbol: Symbol(f"_{m}", integer=True) for m, r in enumerate(order)}
         extents = tuple(_extent(r) for r in order)
         loops = Loops(extents, tuple(r.symbol.name for r in order), known)
-        elementwise = Elementwise(self._graph, self._buffers, self._kernel.functions, loops)
+        elementwise = Elementwise(self._graph, self._buffers, self._kernel.functions, loops, self._shared)
         factors = tuple(f.xreplace(symbols) for f in found.factors)
         kept = tuple(order.index(r) for r in found.kept)
         if found.kind == "map":

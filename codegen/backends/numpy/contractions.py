@@ -16,7 +16,7 @@ from sympy import Expr
 from .values import Operand, Value
 from .windows import window
 
-__all__ = ["Layout", "Plan", "einsum_subscripts", "overlapping", "plan"]
+__all__ = ["Layout", "Plan", "by_weights", "einsum_subscripts", "overlapping", "plan"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,21 @@ def plan(value: Value) -> Plan:
         if found:
             return min(found, key=lambda p: sum(layout.permute is not None for layout in (p.left, p.right)))
     return Plan("einsum")
+
+
+def by_weights(value: Value) -> bool | None:
+    """Whether a sum of one operand is a product with a vector from the left (True) or right; None where it is neither.
+
+    Its axes are the leading or the trailing ones of an array, in one piece.
+    """
+    (operand,) = value.operands
+    kept, summed = tuple(range(value.rank)), tuple(a for a in operand.axes if a >= value.rank)
+    source = operand.value
+    if source.operation == "view" and (source.rank != 2 or overlapping(source)):
+        return None
+    if operand.axes == (*summed, *kept):
+        return True
+    return False if operand.axes == (*kept, *summed) else None
 
 
 def einsum_subscripts(value: Value) -> str:

@@ -7,7 +7,7 @@ is 0 or 1 by a condition multiplies last, as a mask.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import reduce
 
 import sympy as sp
@@ -15,13 +15,14 @@ from sympy import Expr, Integer, Rational, Symbol
 from sympy.codegen.cfunctions import expm1, hypot, log1p
 from sympy.logic.boolalg import Boolean
 
+from chainrule.codegen.backends.formula import content
 from chainrule.symbolic.affine import guards_of, nonnegative
 from chainrule.symbolic.errors import LoweringError
 from chainrule.symbolic.expressions import Access, Call, Delta, Maximum, Minimum, Where, contains
 from chainrule.symbolic.primitives import Sigmoid, Softplus
 from chainrule.symbolic.system import FunctionDefinition
 
-from .recall import masked_exponential, scaled_operand
+from .recall import masked_exponential, row_apart, scaled_operand, weighted
 from .values import Graph, Operand
 from .windows import Loops, lifted, read, vanishes
 
@@ -47,11 +48,17 @@ class Elementwise:
     """Builds the values of one statement's formula, written in the symbols of its loops.
 
     `buffers` holds what each buffer that is already written is made of, `functions` the definitions
-    of the calls. Raises LoweringError for a function that NumPy has no counterpart of.
+    of the calls; `shared` are the numbers of values that several statements read. Raises LoweringError
+    for a function that NumPy has no counterpart of.
     """
 
     def __init__(
-        self, graph: Graph, buffers: Mapping[str, Operand], functions: Iterable[FunctionDefinition], loops: Loops
+        self,
+        graph: Graph,
+        buffers: Mapping[str, Operand],
+        functions: Iterable[FunctionDefinition],
+        loops: Loops,
+        shared: Collection[int] = (),
     ) -> None:
         self._graph = graph
         self._buffers = buffers
@@ -59,6 +66,7 @@ class Elementwise:
         self._axis: dict[Expr, int] = {s: m for m, s in enumerate(loops.symbols)}
         self.loops = loops
         self.finished = frozenset(o.value.number for o in buffers.values())
+        self._shared = shared
         self._made: dict[Expr, Operand] = {}
 
     def build(self, formula: Expr) -> Operand:
@@ -186,9 +194,11 @@ class Elementwise:
             guards = tuple(g for g in guards if not nonnegative(g, self.loops.bounds))
             if not guards:
                 return self._build(e.then)
-            if e.otherwise == 0 and isinstance(e.then, Access):
+            if e.otherwise == 0 and e.then != 1:
                 then = self._build(e.then)
-                return self.guarded([g for g in guards if not vanishes(then, g, self.loops)], then, Integer(0))
+                if isinstance(e.then, Access):
+                    guards = tuple(g for g in guards if not vanishes(then, g, self.loops))
+                return self.guarded(guards, then, Integer(0))
         condition = self._build(e.condition)
         if (e.then, e.otherwise) == (1, 0):
             return condition
@@ -210,9 +220,9 @@ class Elementwise:
     # --- sums
 
     def _sum(self, e: sp.Add) -> Operand:
-        content, e = e.primitive()
-        if content != 1:
-            return self.product(content, [self._number(e)])
+        common, e = content(e)
+        if common != 1:
+            return self.product(common, [self._number(e)])
         constant = Integer(0)
         terms: list[tuple[bool, Operand]] = []
         for term in e.args:
@@ -265,8 +275,8 @@ class Elementwise:
                 constant *= factor
                 continue
             if factor.is_Add:  # SymPy writes 2*(a - y) as 2*a - 2*y
-                content, factor = factor.primitive()
-                constant *= content
+                common, factor = content(factor)
+                constant *= common
             if isinstance(factor, sp.Pow) and factor.exp.is_number and factor.exp.is_negative:
                 below.append(self._number(factor.base**-factor.exp))
             else:
@@ -286,8 +296,16 @@ class Elementwise:
             return reduce(self._both, masks)
         if constant != 1 and len(numbers) == 1 and not masks:
             scaled = scaled_operand(self._graph, constant, numbers[0])
+            if scaled is None and numbers[0].value.number not in self._shared:
+                scaled = weighted(self._graph, constant, numbers[0])
             if scaled is not None:
                 return scaled
+        if len(numbers) > 1 and numbers[-1].value.number not in self._shared:
+            apart = row_apart(numbers[-1], numbers[:-1])
+            if apart is not None:
+                name, row, whole = apart
+                few = self.product(constant, numbers[:-1])
+                return self.product(Integer(1), [self._apply(name, few, row), whole, *masks])
         if constant == -1 and numbers:
             return self._apply("negative", self.product(Integer(1), [*numbers, *masks]))
         if constant != 1:
@@ -327,7 +345,8 @@ class Elementwise:
     # --- functions that must not overflow
 
     def _sigmoid(self, e: Sigmoid) -> Operand:
-        decay = self._apply("exp", self._apply("negative", self._number(e.args[0])))
+        negative = self._number(-e.args[0]) if e.args[0].is_Mul else self._apply("negative", self._number(e.args[0]))
+        decay = self._apply("exp", negative)
         return self._apply("reciprocal", self._apply("add", decay, self._graph.scalar(1)))
 
     def _softplus(self, e: Softplus) -> Operand:

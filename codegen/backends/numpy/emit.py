@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import sympy as sp
-from sympy import Expr, Symbol
+from sympy import Expr, Integer, Symbol
 from sympy.logic.boolalg import Boolean
 
 from chainrule.codegen.backends.formula import equation_text
@@ -17,7 +17,7 @@ from chainrule.symbolic.system import COST
 
 from .arrays import Arrays, arrays
 from .blocks import Blocks
-from .contractions import Layout, einsum_subscripts, overlapping, plan
+from .contractions import Layout, by_weights, einsum_subscripts, plan
 from .hosts import Hosts
 from .memory import Memory, allocate, is_host, root
 from .names import Names, number_name
@@ -285,21 +285,19 @@ class _Emitter:
         return f"np.{chosen.call}({left}, {right}, out={out})"
 
     def _single_sum(self, value: Value) -> str:
-        """Leading or trailing axes of one array, summed by a product with ones."""
+        """Leading or trailing axes of an array, summed by a product with ones, or with what scales them."""
         (operand,) = value.operands
-        source, kept = operand.value, tuple(range(value.rank))
-        summed = tuple(a for a in operand.axes if a >= value.rank)
-        extents = [source.shape[operand.axes.index(a)] for a in summed]
-        columns = operand.axes == (*summed, *kept)
-        strided = source.operation == "view" and (source.rank != 2 or overlapping(source))
-        if strided or (not columns and operand.axes != (*kept, *summed)):
+        source = operand.value
+        extents = [e for e, a in zip(source.shape, operand.axes, strict=True) if a >= value.rank]
+        columns = by_weights(value)
+        if columns is None:
             return self._fold(value, self._scope.view(value, Layout()), "add")
         rows, rest = sp.Mul(*extents), sp.Mul(*value.shape)
         matrix = None if source.rank == 2 else ((rows, rest) if columns else (rest, rows))
         view = self._scope.view(source, Layout(matrix))
         out = self._scope.view(value, Layout((rest,) if value.rank > 1 else None))
-        ones = self._scope.ones(rows)
-        return f"{ones}.dot({view}, out={out})" if columns else f"{view}.dot({ones}, out={out})"
+        weights = self._scope.weights(rows, value.detail[1] if len(value.detail) > 1 else Integer(1))
+        return f"{weights}.dot({view}, out={out})" if columns else f"{view}.dot({weights}, out={out})"
 
     def _fold(self, value: Value, out: str = "", ufunc: str = "") -> str:
         (operand,) = value.operands

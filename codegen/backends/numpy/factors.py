@@ -1,8 +1,8 @@
-"""What is summed, factor by factor: which of them leave the sum, which divide, which are known with a guard applied."""
+"""What is summed, factor by factor: which of them leave the sum, and which divide."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import sympy as sp
 from sympy import Expr, Integer
@@ -10,9 +10,9 @@ from sympy import Expr, Integer
 from chainrule.symbolic.expressions import accesses
 
 from .elementwise import Elementwise
-from .values import Graph, Operand
+from .values import Operand
 
-__all__ = ["Sum", "factors", "recalled"]
+__all__ = ["Sum", "factors"]
 
 
 @dataclass(frozen=True)
@@ -28,32 +28,6 @@ class Sum:
     kept: tuple[int, ...]
     reduced: tuple[int, ...]
     name: str
-
-
-def recalled(graph: Graph, elementwise: Elementwise, wanted: Sum) -> tuple[Sum, list[Operand]]:
-    """The sum without one factor that is at hand with 0 where the guards on kept axes fail, and that factor."""
-    symbols = elementwise.loops.symbols
-    summed = {symbols[a] for a in wanted.reduced}
-    guards = [g for g in wanted.guards if not g.free_symbols & summed]
-    used = {s for g in guards for s in g.free_symbols if s in symbols}
-    for m, factor in enumerate(wanted.factors if guards else ()):
-        if not used <= factor.free_symbols or factor.free_symbols & summed or not isinstance(factor, sp.exp):
-            continue
-        excluded = elementwise.holds(sp.Or(*(sp.Lt(g, 0) for g in guards)))
-        found = elementwise.recalled(excluded, elementwise.build(factor))
-        if found is None:
-            continue
-        rest = [f for n, f in enumerate(wanted.factors) if n != m]
-        for divisor in [f for f in rest if isinstance(f, sp.Pow) and f.exp == -1 and not f.free_symbols & summed]:
-            quotient = graph.find(
-                "ufunc", "divide", [found, elementwise.build(divisor.base)], elementwise.loops.extents
-            )
-            if quotient is not None:
-                rest.remove(divisor)
-                found = quotient
-        left = tuple(g for g in wanted.guards if g not in guards)
-        return replace(wanted, factors=tuple(rest), guards=left), [found]
-    return wanted, []
 
 
 def factors(elementwise: Elementwise, wanted: Sum) -> tuple[Expr, list[Operand], list[Operand]]:

@@ -1,9 +1,11 @@
 """The same value by another way: formulas whose parts other statements have computed already.
 
     exp(a - m) where a guard holds, else 0   =  exp(a' - m), a' being a with -∞ where it does not
-    exp(a - (m + log(s)))                    =  exp(a - m) / s                     softmax from its parts
     Σ_j (Σ_e d[i, e]·v[j, e])·p[i, j]        =  Σ_e d[i, e]·o[i, e], o = Σ_j p·v   attention, backwards
     c·Σ_f q[i, f]·k[j, f]                    =  Σ_f (c·q[i, f])·k[j, f]            the smaller array is scaled
+    c[s]·(a[s, k]/t[s])                      =  (c[s]/t[s])·a[s, k]                rows first
+    c·x[s], laid out along k                 =  (c·x)[s], laid out along k         the smaller array is scaled
+    c·Σ_k x[s, k]                            =  Σ_k c·x[s, k]                      a vector of c in the place of ones
 
 Each is used only where the other parts exist, or grow slower than what they replace. (A sum of
 products that an infinity of a masked element would reach by 0·∞ is one here as it is in any BLAS call.)
@@ -16,9 +18,10 @@ from collections.abc import Sequence
 import sympy as sp
 from sympy import Expr
 
+from .contractions import by_weights
 from .values import Graph, Operand, Value
 
-__all__ = ["known_sum", "masked_exponential", "regrouped", "scaled_operand"]
+__all__ = ["known_sum", "masked_exponential", "regrouped", "row_apart", "scaled_operand", "weighted"]
 
 
 def _inside(operand: Operand, name: str) -> list[Operand] | None:
@@ -40,21 +43,8 @@ def masked_exponential(graph: Graph, excluded: Operand, operand: Operand, extent
     masked = graph.find("select", "", parts, extents)
     if masked is None:
         return None
-    quotient = _softmax(graph, masked, b, extents)
-    return quotient or graph.elementwise(
-        "ufunc", "exp", [graph.elementwise("ufunc", "subtract", [masked, b], extents)], extents
-    )
-
-
-def _softmax(graph: Graph, a: Operand, b: Operand, extents: tuple[Expr, ...]) -> Operand | None:
-    """exp(a - m)/s where b = m + log(s) and the exponential is known."""
-    for m, logarithm in _both_ways(_inside(b, "add")):
-        s = _inside(logarithm, "log")
-        shifted = graph.find("ufunc", "subtract", [a, m], extents) if s else None
-        exponential = graph.find("ufunc", "exp", [shifted], extents) if shifted else None
-        if exponential is not None and s is not None:
-            return graph.elementwise("ufunc", "divide", [exponential, s[0]], extents)
-    return None
+    shifted = graph.elementwise("ufunc", "subtract", [masked, b], extents)
+    return graph.elementwise("ufunc", "exp", [shifted], extents)
 
 
 def _both_ways(pair: list[Operand] | None) -> list[tuple[Operand, Operand]]:
@@ -98,6 +88,51 @@ def known_sum(graph: Graph, b: Operand, c: Operand, gone: Sequence[int]) -> Oper
             if len(set(places.values())) == len(places) and {places[x] for x in places if x >= value.rank} == set(gone):
                 return Operand(value, tuple(places[m] for m in range(value.rank)))
     return None
+
+
+def row_apart(operand: Operand, others: Sequence[Operand]) -> tuple[str, Operand, Operand] | None:
+    """The parts of a/s or a·s where s has fewer axes than a and all that the others have: they may meet s before a."""
+    value = operand.value
+    if value.operation != "ufunc" or value.detail[0] not in ("multiply", "divide"):
+        return None
+    one, two = (o.placed(operand.axes) for o in value.operands)
+    for whole, row in ((one, two), (two, one)) if value.detail[0] == "multiply" else ((one, two),):
+        fewer = len(row.axes) < len(whole.axes) == len(operand.axes) and row.scalar is None
+        if fewer and all(set(o.axes) <= set(row.axes) for o in others):
+            return str(value.detail[0]), row, whole
+    return None
+
+
+def weighted(graph: Graph, constant: Expr, operand: Operand) -> Operand | None:
+    """constant · Σ of one array as the product with a vector of that number, where the sum is a product with ones.
+
+    And constant · an array laid out along further axes as the scaled array laid out.
+    """
+    value = operand.value
+    if value.operation == "view" or value.operation == "copy":
+        return _spread(graph, constant, operand)
+    if value.operation != "sum" or len(value.operands) != 1 or not value.rank or value.static:
+        return None
+    if by_weights(value) is None:
+        return None
+    count, *weights = value.detail
+    detail = (count, sp.Mul(constant, *weights))
+    return Operand(graph.value("sum", value.operands, value.shape, detail), operand.axes)
+
+
+def _spread(graph: Graph, constant: Expr, operand: Operand) -> Operand | None:
+    value = operand.value
+    copy = value.operands[0].value if value.operation == "view" else value
+    if copy.operation != "copy" or copy.detail or copy.static or value.region is not None:
+        return None
+    (source,) = copy.operands
+    if source.scalar is not None or source.value.boolean or source.value.rank == copy.rank:
+        return None
+    few = graph.elementwise("ufunc", "multiply", [source.value.whole, graph.scalar(constant)], source.value.shape)
+    made = graph.value("copy", (Operand(few.value, source.axes),), copy.shape)
+    return Operand(
+        made if value is copy else graph.value("view", (made.whole,), value.shape, value.detail), operand.axes
+    )
 
 
 def scaled_operand(graph: Graph, constant: Expr, operand: Operand) -> Operand | None:

@@ -47,7 +47,7 @@ class Scope:
         self._volatile = set(volatile)
         self._own: dict[int, str] = {}  # host numbers and prepared arrays
         self._constants: dict[Expr, str] = {}
-        self._ones: dict[Expr, str] = {}
+        self._weights: dict[tuple[Expr, Expr], str] = {}
         self._views: dict[str, str] = {}
         self._prepared: dict[tuple[str, str], str] = {}
         self._fixed: dict[str, str] = {}  # views made in the step
@@ -218,11 +218,16 @@ class Scope:
             self._constants[number] = name
         return self._constants[number]
 
-    def ones(self, extent: Expr) -> str:
-        """A vector of ones: a product with it sums rows or columns faster than a reduction does."""
-        if extent not in self._ones:
+    def weights(self, extent: Expr, number: object = sp.S.One) -> str:
+        """A vector of one number, 1 where nothing is scaled: a product with it sums faster than a reduction does."""
+        assert isinstance(number, Expr)
+        if (extent, number) not in self._weights:
             label = str(extent) if extent.is_Symbol or extent.is_Integer else ""
-            name = self._names.claim(f"ones_{label}" if label else "ones")
-            self.lines.append(f"{name} = np.ones({whole_text(extent, self.sizes)}, DTYPE)")
-            self._ones[extent] = name
-        return self._ones[extent]
+            word = "ones" if number == 1 else f"{number_name(number)}_along"
+            name = self._names.claim(f"{word}_{label}" if label else word)
+            length = whole_text(extent, self.sizes)
+            made = f"np.ones({length}, DTYPE)"
+            made = made if number == 1 else f"np.full({length}, {real_text(number, self.sizes)}, DTYPE)"
+            self.lines.append(f"{name} = {made}")
+            self._weights[extent, number] = name
+        return self._weights[extent, number]

@@ -17,9 +17,9 @@ from sympy import Expr, Integer
 from chainrule.symbolic.affine import nonnegative
 
 from .elementwise import Elementwise
-from .factors import Sum, factors, recalled
+from .factors import Sum, factors
 from .offsets import by_offsets, folded
-from .recall import known_sum, regrouped
+from .recall import known_sum, regrouped, weighted
 from .values import Graph, Operand, Value
 from .windows import vanishes, window
 
@@ -37,9 +37,7 @@ def reduction(graph: Graph, elementwise: Elementwise, wanted: Sum, shared: froze
     """
     builder = _Reduction(graph, elementwise, wanted.kept, wanted.reduced, shared, wanted.name)
     if wanted.kind == "sum":
-        wanted, known = recalled(graph, elementwise, wanted)
-        constant, inside, outside = factors(elementwise, wanted)
-        return builder.guarded_sum(constant, inside, [*outside, *known], wanted.guards)
+        return builder.guarded_sum(*factors(elementwise, wanted), wanted.guards)
     body = graph.number(elementwise.build(sp.Mul(*wanted.factors)))
     return builder.fold(wanted.kind, elementwise.guarded(wanted.guards, body, IDENTITY[wanted.kind]))
 
@@ -221,9 +219,9 @@ class _Reduction:
 
         best = min(itertools.combinations(range(len(parts)), 2), key=price)
         left, gone = outcome(best)
-        pair = [parts[m] for m in best]
-        known = known_sum(self._graph, *pair, gone) if gone else None
-        made = known or (self._summed(pair, left, gone) if gone else self._multiplied(pair))
+        one, two = (parts[m] for m in best)
+        known = known_sum(self._graph, one, two, gone) if gone else None
+        made = known or (self._summed([one, two], left, gone) if gone else self._multiplied([one, two]))
         return [*rest(best), made]
 
     def _multiplied(self, factors: list[Operand]) -> Operand:
@@ -304,6 +302,8 @@ class _Reduction:
             return False
         if value.operation == "ufunc" and value.detail[0] in ("negative", "multiply", "add", "subtract"):
             return any(self._row_sum(o.value) for o in value.operands)
+        if len(value.detail) > 1:
+            return False
         labels = _labels(value.operands)
         return value.operation == "sum" and all(len(o.axes) == labels for o in value.operands)
 
@@ -315,6 +315,9 @@ def _labels(operands: Iterable[Operand]) -> int:
 def scaled(graph: Graph, constant: Expr, factors: Sequence[Operand], shape: tuple[Expr, ...]) -> Operand:
     """constant · the factors, over axes of `shape`."""
     parts = sorted(factors, key=lambda f: len(f.axes))
+    known = weighted(graph, constant, parts[0]) if constant != 1 and len(parts) == 1 else None
+    if known is not None:
+        return known
     if constant == -1 and parts:
         return graph.elementwise("ufunc", "negative", [scaled(graph, Integer(1), parts, shape)], shape)
     if constant != 1 or not parts:

@@ -80,7 +80,8 @@ class Value:
     - `view`: elements of the operand without a copy: a Window, or groups of two axes each read as one,
       of a stride, a start and a length
     - `pad`: the operand with zeros around it; how many before and after, for each axis
-    - `sum`: Σ of the product of one or two operands; the number of axes that are summed, the last ones
+    - `sum`: Σ of the product of one or two operands; the number of axes that are summed, the last ones, and for
+      one operand a number that each of its elements is multiplied by, where that is not 1
     - `fold`: prod, max or min of one operand; the ufunc's name and the number of axes
     - `cell`: an array that several statements, or the steps of a loop, fill; its name and its version
     - `store`: a cell after the second operand has been written to a window of it; a Store

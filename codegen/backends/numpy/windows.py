@@ -91,13 +91,16 @@ def _viewed(graph: Graph, base: Value, subscripts: Sequence[Expr], loops: Loops)
     before, after = [], []
     chosen = []
     for subscript, extent in zip(subscripts, base.shape, strict=True):
-        stepped = not subscript.free_symbols & set(loops.symbols) and subscript.free_symbols & set(loops.known)
+        stepped = not _varies(subscript, loops) and bool(subscript.free_symbols & set(loops.known))
         low, high = (Integer(0), extent - 1) if stepped else _extremes(subscript, loops)
         before.append(_positive(-low, loops))
         after.append(_positive(sp.expand(high - extent + 1), loops))
         chosen.append(_inside(subscript, extent, loops) if stepped else subscript)
     subscripts = chosen
     if any(b != 0 for b in (*before, *after)):
+        loose = [m for m, e in enumerate(subscripts) if before[m] != 0 or after[m] != 0 or _varies(e, loops)]
+        base, subscripts = _part(graph, base, subscripts, loose), [subscripts[m] for m in loose]
+        before, after = [before[m] for m in loose], [after[m] for m in loose]
         shape = tuple(sp.expand(d + b + a) for d, b, a in zip(base.shape, before, after, strict=True))
         base = graph.value("pad", (base.whole,), shape, (tuple(before), tuple(after)))
         subscripts = [sp.expand(s + b) for s, b in zip(subscripts, before, strict=True)]
@@ -109,6 +112,17 @@ def _inside(subscript: Expr, extent: Expr, loops: Loops) -> Expr:
     if not nonnegative(subscript, loops.bounds):
         subscript = sp.Max(subscript, 0)
     return subscript if nonnegative(extent - 1 - subscript, loops.bounds) else sp.Min(subscript, extent - 1)
+
+
+def _varies(subscript: Expr, loops: Loops) -> bool:
+    return any(s in loops.symbols for s in subscript.free_symbols)
+
+
+def _part(graph: Graph, base: Value, subscripts: Sequence[Expr], loose: Sequence[int]) -> Value:
+    """The array at the subscripts that the loops do not change, whole along its `loose` axes: a step's, of a scan."""
+    symbols = [Symbol(f"_{m}", integer=True) for m in range(base.rank)]
+    chosen = [symbols[m] if m in loose else e for m, e in enumerate(subscripts)]
+    return view_of(graph, base, chosen, [symbols[m] for m in loose], [base.shape[m] for m in loose]).value
 
 
 def view_of(
