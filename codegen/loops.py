@@ -35,7 +35,7 @@ from chainrule.symbolic.system import Equation, Role, System, Tensor
 
 from .contractions import Factors, Group, Pair
 from .ir import Buffer, Contract, Kernel, Kind, Map, Reduce, Scan, Scatter, Statement
-from .padding import Border, padding, with_guards_for_conditions
+from .padding import Border, finite, padding, with_guards_for_conditions
 from .scans import plan_scan
 
 __all__ = ["Lowering"]
@@ -60,6 +60,7 @@ class Lowering:
     statements: list[Statement | Scan] = field(default_factory=list)
     temporaries: dict[str, tuple[Expr, ...]] = field(default_factory=dict)  # name -> shape
     shared: dict[Hashable, tuple[str, tuple[int, ...]]] = field(default_factory=dict)  # -> temporary, order of indices
+    partial: set[str] = field(default_factory=set)  # temporaries that hold what nobody asked for, too
     aliases: dict[str, str] = field(default_factory=dict)  # a copy -> what it copies
     step: _Step | None = None  # the equation of a scan at work
     before: tuple[list[Statement | Scan], dict[Hashable, tuple[str, tuple[int, ...]]]] = field(
@@ -179,6 +180,8 @@ class Lowering:
 
             def make(target: Access) -> None:
                 value = protected(moved, (*outer, *ranges), self._shape, facts)
+                if value != moved or self.partial & {a.name for a in accesses(value)}:
+                    self.partial.add(target.name)
                 self._reduce(value, equation, target, ranges)
 
             stored = self._stored(moved, f"{equation.name}_{expression.kind}", ranges, make)
@@ -222,6 +225,7 @@ class Lowering:
             return
         reduction = with_guards_for_conditions(reduction)
         body = self._extracted(reduction.body, equation, (*loops, *reduction.ranges))
+        body = finite(body, reduction, self.partial)
         reduction = Reduction(reduction.kind, body, reduction.ranges, reduction.guards)
         if reduction.kind == "sum" and _whole(loops) and self.step is None:
             reduction = self._without_border(reduction, equation, loops)

@@ -7,7 +7,7 @@ With that tensor copied into a larger one, zeros around it, the conditions go: w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import sympy as sp
@@ -25,9 +25,9 @@ from chainrule.symbolic.affine import (
 )
 from chainrule.symbolic.domains import Shapes, unproved
 from chainrule.symbolic.errors import LoweringError
-from chainrule.symbolic.expressions import Access, Range, Reduction, Where, accesses
+from chainrule.symbolic.expressions import Access, Range, Reduction, Where, accesses, rebuild
 
-__all__ = ["Border", "Padding", "padding", "with_guards_for_conditions"]
+__all__ = ["Border", "Padding", "finite", "padding", "with_guards_for_conditions"]
 
 _WIDEST = 16
 """So many zeros may stand around an axis of unknown length: more could cost more than the sum itself."""
@@ -66,6 +66,25 @@ def with_guards_for_conditions(reduction: Reduction) -> Reduction:
     if len(guards) == len(reduction.guards):
         return reduction
     return with_guards_for_conditions(Reduction("sum", sp.Mul(*factors), reduction.ranges, dict.fromkeys(guards)))
+
+
+def finite(body: Expr, reduction: Reduction, partial: Collection[str]) -> Expr:
+    """The reduction's body with no division by 0 where a condition leaves a combination out.
+
+    Such a combination may be multiplied by 0 instead, and 0 times an infinity is no number. `partial`
+    are the buffers that hold a value there which nobody asked for.
+    """
+    conditions = (*reduction.guards, *_own_conditions(reduction.ranges))
+    condition = sp.And(*(sp.Ge(c, 0) for c in conditions))
+
+    def visit(node: Expr) -> Expr:
+        if isinstance(node, Access | Where) or not any(a.name in partial for a in accesses(node)):
+            return node
+        if isinstance(node, sp.Pow) and node.exp.is_negative:
+            return Where(condition, node.base, Integer(1)) ** node.exp
+        return rebuild(node, [visit(a) for a in node.args])
+
+    return body if condition == sp.true else visit(body)
 
 
 def padding(reduction: Reduction, loops: Sequence[Range], shapes: Shapes) -> Padding | None:

@@ -21,7 +21,7 @@ from . import report
 from .deltas import collapse, hoist
 from .errors import DerivationError
 from .expressions import Access, Call, Partial, Range, Reduction, accesses, contains, freshen, index, walk
-from .fold import Known, fold, known_results
+from .fold import Known, fold, fold_term, known_results
 from .rules import influenced, influencing, unfold, unfold_all
 from .simplify import Inverse, inverses, through_outputs, through_result, tidied
 from .system import COST, Equation, Role, System, Tensor
@@ -225,7 +225,7 @@ class _Reverse:
         log.step(Rule.KRONECKER, locals_, "each local derivative, with a delta where an element meets itself")
         collapsed = [_tidy(collapse(t, ranges)) for t in locals_]
         log.step(Rule.COLLAPSE, [hoist(t) for t in collapsed], "a delta keeps one value of its index")
-        folded = [hoist(_fold_term(t, self.known, ranges)) for t in collapsed]
+        folded = [hoist(fold_term(t, self.known, ranges)) for t in collapsed]
         log.step(Rule.KNOWN, folded, "right sides of forward equations are known")
         if self.explain:
             self._explain(log, folded, ranges)
@@ -317,21 +317,3 @@ def _after(outer: Term, inner: Term) -> Term:
 def _tidy(term: Term) -> Term:
     """Ones dropped; the order of the other factors kept."""
     return replace(term, factors=tuple(f for f in term.factors if f != 1) or (Integer(1),))
-
-
-def _fold_term(term: Term, known: Sequence[Known], free: tuple[Range, ...]) -> Term:
-    """Known results inside each factor, then across the factors of the product; the order is kept."""
-    ranges = (*free, *term.bound)
-    inner = [fold(f, known, ranges, term.guards) for f in term.factors]
-    product = Term(tuple(inner)).expression
-    folded = fold(product, known, ranges, term.guards)
-    if folded == product:
-        return replace(term, factors=tuple(inner))
-    left = list(sp.Mul.make_args(folded))
-    kept = []
-    for factor in inner:
-        if factor in left:
-            left.remove(factor)
-            kept.append(factor)
-    numbers = [f for f in left if f.is_number]
-    return replace(term, factors=(*numbers, *(f for f in left if not f.is_number), *kept))

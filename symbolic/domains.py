@@ -36,8 +36,8 @@ def protected(expression: Expr, ranges: Iterable[Range], shapes: Shapes, facts: 
 
     `facts` are expressions known to be >= 0 there.
 
-    A combination of indices of a sum (or another reduction) that would read outside a tensor takes no
-    part, and any other such element is 0.
+    A combination of indices of a sum or product that would read outside a tensor takes no part, and any
+    other such element is 0: a maximum of nothing would be infinite, and 0 times that no number.
     """
 
     def visit(node: Expr, bounds: Bounds) -> Expr:
@@ -50,6 +50,8 @@ def protected(expression: Expr, ranges: Iterable[Range], shapes: Shapes, facts: 
             return Where(node.condition, visit(node.then, inside), visit(node.otherwise, bounds))
         if isinstance(node, Reduction):
             inside = with_guards({**bounds, **bounds_of(node.ranges)}, node.guards)
+            if node.kind not in ("sum", "prod"):
+                return Reduction(node.kind, visit(node.body, inside), node.ranges, node.guards)
             missing = tuple(c for a in _always_read(node.body) for c in unproved(a, shapes(a.name), inside))
             guards = tuple(dict.fromkeys((*node.guards, *missing)))
             return Reduction(node.kind, visit(node.body, with_guards(inside, missing)), node.ranges, guards)

@@ -136,22 +136,36 @@ def _atomic_exponentials(plain: Expr) -> tuple[Expr, dict[Expr, Expr]]:
     """Integer powers of symbols in the place of exponentials, and the way back: exp(2·u - v) is E_u²/E_v.
 
     Left to themselves, polynomials multiply out what stands in an exponential and take the root that a
-    decimal in it asks for: exp(u + 0.01) in the 100th powers of exp(0.01).
+    decimal in it asks for: exp(u + 0.01) in the 100th powers of exp(0.01). Where exp(-u²) stands alone,
+    the symbol is that itself: a quotient by exp(u²) would overflow.
     """
+    powers: dict[Expr, list[Expr]] = {}
+    for node in plain.atoms(sp.exp):
+        for count, rest in _counted(node.args[0]):
+            powers.setdefault(rest, []).append(count)
+    bounded = {r for r, counts in powers.items() if r.is_nonnegative and all(c.is_negative for c in counts)}
     names: dict[Expr, Symbol] = {}
 
     def visit(node: Expr) -> Expr:
         if not isinstance(node, sp.exp):
             return rebuild(node, [visit(a) for a in node.args])
         factors = []
-        for term in sp.Add.make_args(node.args[0]):
-            count, rest = term.as_coeff_Mul()
-            count, rest = (count, rest) if count.is_Integer and rest != 1 else (sp.Integer(1), term)
-            factors.append(names.setdefault(rest, Symbol(f"_e{len(names)}", positive=True)) ** count)
+        for count, rest in _counted(node.args[0]):
+            symbol = names.setdefault(rest, Symbol(f"_e{len(names)}", positive=True))
+            factors.append(symbol ** (-count if rest in bounded else count))
         return sp.Mul(*factors)
 
     atomic = visit(plain)
-    return atomic, {symbol: sp.exp(argument) for argument, symbol in names.items()}
+    return atomic, {symbol: sp.exp(-rest if rest in bounded else rest) for rest, symbol in names.items()}
+
+
+def _counted(argument: Expr) -> list[tuple[Expr, Expr]]:
+    """The terms of an exponential's argument as whole number times the rest."""
+    counted = []
+    for term in sp.Add.make_args(argument):
+        count, rest = term.as_coeff_Mul()
+        counted.append((count, rest) if count.is_Integer and rest != 1 else (sp.Integer(1), term))
+    return counted
 
 
 def _fewer_signs(product: Expr) -> Expr:

@@ -28,8 +28,9 @@ from .affine import (
 )
 from .expressions import Access, Range, Reduction, Where, accesses, alpha_key, freshen, rebuild, walk
 from .system import Equation, System
+from .terms import Term
 
-__all__ = ["Known", "fold", "known_results"]
+__all__ = ["Known", "fold", "fold_term", "known_results"]
 
 _MOST_PLACES = 64
 """So many combinations of subscripts are tried for one equation at one place."""
@@ -103,6 +104,24 @@ def fold(expression: Expr, known: Iterable[Known], ranges: Iterable[Range], guar
     present = {a.name for a in accesses(expression)}
     candidates = sorted((k for k in known if k.reads <= present), key=lambda k: k.equation.name)
     return _fold(expression, candidates, with_guards(bounds_of(ranges), guards)) if candidates else expression
+
+
+def fold_term(term: Term, known: Sequence[Known], free: tuple[Range, ...]) -> Term:
+    """Known results inside each factor, then across the factors of the product; the order is kept."""
+    ranges = (*free, *term.bound)
+    inner = [fold(f, known, ranges, term.guards) for f in term.factors]
+    product = Term(tuple(inner)).expression
+    folded = fold(product, known, ranges, term.guards)
+    if folded == product:
+        return replace(term, factors=tuple(inner))
+    left = list(sp.Mul.make_args(folded))
+    kept = []
+    for factor in inner:
+        if factor in left:
+            left.remove(factor)
+            kept.append(factor)
+    numbers = [f for f in left if f.is_number]
+    return replace(term, factors=(*numbers, *(f for f in left if not f.is_number), *kept))
 
 
 def _fold(expression: Expr, candidates: Sequence[Known], bounds: Bounds) -> Expr:

@@ -59,6 +59,7 @@ def masked(system: System) -> System:
 
     Equations of a recurrence stay as they are.
     """
+    system = _parted(system)
     skipped = system.recurrences()
     positive = _positive_sums(system)
     candidates = {n: c for e in system.equations if e.name not in skipped for n, c in _candidates(e, system, positive)}
@@ -66,6 +67,35 @@ def masked(system: System) -> System:
     worth = {c.own.key for c in candidates.values() if c.contracted or _costly(c.own.value)}
     chosen = {n: c for n, c in candidates.items() if counts[c.own.key] > 1 and c.own.key in worth}
     return _selected(_Masks(system, chosen).run() if chosen else system)
+
+
+def _parted(system: System) -> System:
+    """The System whose sums with conditions on free indices stand inside these, where they need fewer of them.
+
+    Σ_k [j <= i] a_ij b_ik = [j <= i] a_ij Σ_k b_ik: the inner sum is done once for all j.
+    """
+
+    def visit(node: Expr, free: frozenset[Expr]) -> Expr:
+        if isinstance(node, Reduction):
+            inside = free | {r.symbol for r in node.ranges}
+            node = Reduction(node.kind, visit(node.body, inside), node.ranges, node.guards)
+            return _inner_sum(node, free)
+        return rebuild(node, [visit(a, free) for a in node.args])
+
+    equations = (replace(e, value=visit(e.value, frozenset(r.symbol for r in e.ranges))) for e in system.equations)
+    return system.with_equations(equations)
+
+
+def _inner_sum(node: Reduction, free: frozenset[Expr]) -> Expr:
+    bound = {r.symbol for r in node.ranges}
+    if node.kind != "sum" or not bound or not node.guards or any(g.free_symbols & bound for g in node.guards):
+        return node
+    factors = sp.Mul.make_args(node.body)
+    inner = Reduction("sum", sp.Mul(*(f for f in factors if f.free_symbols & bound)), node.ranges)
+    if inner.free_symbols & free == node.free_symbols & free:
+        return node
+    outside = sp.Mul(*(f for f in factors if not f.free_symbols & bound))
+    return Reduction("sum", outside * inner, (), node.guards)
 
 
 def _selected(system: System) -> System:

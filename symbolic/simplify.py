@@ -69,7 +69,9 @@ def simplified(system: System) -> System:
             continue
         for name in equation.reads():
             if name in pending and not _as_often(pending[name], equation):
+                begun = equations.pop(equation.name, None)  # what its earlier equations hold stays behind what it reads
                 equations.setdefault(name, []).append(pending.pop(name))
+                equations.update({equation.name: begun} if begun is not None else {})
         value = centred(_inlined(equation.value, pending))
         equation = replace(equation, value=_best_form(value, equation.ranges, system, known, inverse))
         once = readers.get(equation.name) == 1 or _constant(equation)

@@ -186,14 +186,35 @@ class _Stabiliser:
         if isinstance(expression, sp.exp):
             return self._normalised(expression, scope) or expression
         if isinstance(expression, sp.Mul):
-            for numerator in expression.args:
-                for quotient in expression.args:
-                    total, exponent = quotient.as_base_exp()
-                    if isinstance(numerator, sp.exp) and exponent == -1 and _sum_of_exp(total):
-                        rest = (f for f in expression.args if f not in (numerator, quotient))
-                        return sp.Mul(self._shifted_quotient(numerator, total, scope), *rest)
+            made, rest = self._quotients(list(expression.args), scope)
+            rest = _weighted_sums(rest)
+            if made or rest != list(expression.args):
+                return sp.Mul(*made, *(self._softmax(f, scope) for f in rest))
         inner = scope.inside(expression)
         return rebuild(expression, [self._softmax(a, inner) for a in expression.args])
+
+    def _quotients(self, factors: list[Expr], scope: _Scope) -> tuple[list[Expr], list[Expr]]:
+        """Every exp(u_i) of a product over a Σ_k exp(u_k) of its own, shifted; and the factors that are left.
+
+        exp(u_i)·exp(u_j)/(Σ_k exp(u_k))² has two such quotients, and so has exp(2·u_i)/(Σ_k exp(u_k))².
+        """
+        made: list[Expr] = []
+        while True:
+            pairs = ((n, q) for n in factors if isinstance(n, sp.exp) for q in factors if _divides(q))
+            numerator, quotient = next(pairs, (None, None))
+            if numerator is None or quotient is None:
+                return made, factors
+            total, power = quotient.base, -quotient.exp
+            times = next(c for c in range(int(power), 0, -1) if c == 1 or self._is_power(numerator, c, total, scope))
+            factors.remove(numerator)
+            factors.remove(quotient)
+            factors.extend([total ** (times - power)] if times < power else [])
+            made.append(self._shifted_quotient(sp.exp(sp.expand(numerator.args[0] / times)), total, scope) ** times)
+
+    def _is_power(self, numerator: Expr, times: int, total: Reduction, scope: _Scope) -> bool:
+        """Whether the numerator is a term of the sum to that power."""
+        root = sp.exp(sp.expand(numerator.args[0] / times))
+        return any(_matches(root, total, r) for r in scope.ranges) if len(total.ranges) == 1 else False
 
     def _normalised(self, exponential: sp.exp, scope: _Scope) -> Expr | None:
         """exp(u_i - l) → exp(u_i - m)/S where the tensor l holds log Σ_k exp(u_k), whose parts are there already."""
@@ -303,6 +324,36 @@ def _unsigned(expression: Expr) -> Expr:
 
 def _sum_of_exp(expression: Expr) -> bool:
     return isinstance(expression, Reduction) and expression.kind == "sum" and isinstance(expression.body, sp.exp)
+
+
+def _weighted_sums(factors: Sequence[Expr]) -> list[Expr]:
+    """Σ_i exp(u_i) b_i / Σ_k exp(u_k) as Σ_i (exp(u_i) / Σ_k exp(u_k)) b_i, for every such pair of factors."""
+    factors = list(factors)
+    while True:
+        pairs = ((f, q) for q in factors if _divides(q) for f in factors if _has_term(f, q.base))
+        weighted, quotient = next(pairs, (None, None))
+        if weighted is None or quotient is None:
+            return factors
+        factors.remove(weighted)
+        factors.remove(quotient)
+        total, power = quotient.base, quotient.exp
+        factors.append(Reduction("sum", weighted.body / total, weighted.ranges, weighted.guards))
+        factors.extend([total ** (power + 1)] if power != -1 else [])
+
+
+def _has_term(factor: Expr, total: Reduction) -> bool:
+    """Whether the factor sums over products with a term of the other sum, none of them divided by it yet."""
+    if not isinstance(factor, Reduction) or factor.kind != "sum" or len(total.ranges) != 1:
+        return False
+    terms = sp.Mul.make_args(factor.body)
+    return any(isinstance(t, sp.exp) and _matches(t, total, r) for t in terms for r in factor.ranges) and not any(
+        _divides(t) and alpha_key(t.base) == alpha_key(total) for t in terms
+    )
+
+
+def _divides(factor: Expr) -> bool:
+    """Whether the factor is (Σ_k exp(u_k))⁻ⁿ."""
+    return isinstance(factor, sp.Pow) and factor.exp.is_Integer and factor.exp < 0 and _sum_of_exp(factor.base)
 
 
 def _matches(numerator: Expr, total: Reduction, bound: Range) -> bool:

@@ -18,6 +18,7 @@ from .deltas import collapse, hoist
 from .derive import derive
 from .errors import DerivationError
 from .expressions import Access, Partial, Range, index
+from .fold import fold_term, known_results
 from .rules import influenced, influencing, unfold_all
 from .simplify import simplified
 from .system import COST, Equation, Role, System, Tensor, renamed
@@ -167,6 +168,7 @@ class _Forward:
         self.tensors: list[Tensor] = []
         self.equations: list[Equation] = []
         self.taken = {t.name for t in system.tensors}
+        self.known = known_results(system)  # softmax's own value in its tangent, and the like
 
     def declare(self, name: str, role: Role) -> None:
         """The tangent's tensor, once."""
@@ -200,7 +202,7 @@ class _Forward:
         direction = Access(self.names[name], *wrt.indices)
         found = unfold_all(Partial(value, wrt), self.system)
         whole = [replace(t, factors=(*t.factors, direction), bound=(*t.bound, *bound)) for t in found]
-        return [hoist(collapse(t, ranges)) for t in whole]
+        return [hoist(fold_term(collapse(t, ranges), self.known, ranges)) for t in whole]
 
     def zero(self, name: str) -> None:
         """A result that no direction reaches."""

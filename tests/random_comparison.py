@@ -90,7 +90,7 @@ class Case:
         """Whether the reference can be used."""
         try:
             groups = (self.expected.outputs, self.expected.gradients, self.expected.curvature)
-        except (ArithmeticError, ValueError):
+        except (ArithmeticError, ValueError, TypeError):  # TypeError: a root of a negative number is complex
             return False
         return all(np.isfinite(v).all() and np.abs(v).max(initial=0) < 1e12 for g in groups for v in g.values())
 
@@ -118,14 +118,17 @@ class Case:
         rng = np.random.default_rng([self.model.seed, 4])
         for _ in range(4):
             sizes = {name: int(rng.integers(1, 5)) for name in self.model.sizes}
-            other = Case(replace(self.model, sizes=sizes, batch=int(rng.integers(1, 5))))
-            if sizes != self.model.sizes and other._fits() and other.finite:
+            batch = int(rng.integers(1, 5))
+            if sizes == self.model.sizes or not self._fits(sizes):
+                continue
+            other = Case(replace(self.model, sizes=sizes, batch=batch))
+            if other.finite:
                 yield other
                 return
 
-    def _fits(self) -> bool:
-        """Whether no axis is empty, and none so long that the reference takes seconds."""
-        known = {s: self.sizes[s.name] for s in self.system.sizes}
+    def _fits(self, sizes: Mapping[str, int]) -> bool:
+        """Whether no axis is empty at these sizes, and none so long that the reference takes seconds."""
+        known = {s: sizes[s.name] for s in self.system.sizes}
         shapes = [[int(d.xreplace(known)) for d in t.shape] for t in self.system.tensors]
         return all(min(s, default=1) >= 1 and np.prod(s) <= 64 for s in shapes)
 
@@ -139,7 +142,7 @@ def difference(entry: str, found: Results, wanted: Results, tolerance: float) ->
             return f"{entry}: {name} has shape {got.shape}, expected {np.shape(value)}"
         scale = float(np.abs(value).max(initial=0))
         error = np.abs(got - value)
-        if not (error <= tolerance * (scale + 1e-2 * whole + 1e-4)).all():
+        if not (error <= tolerance * (scale + 1e-2 * whole + 1e-3)).all():
             return f"{entry}: {name} is\n{got}\nexpected\n{np.asarray(value)}"
     return ""
 

@@ -145,7 +145,7 @@ def squashed(rng: np.random.Generator, value: Value, limit: float) -> Value:
     if value.most <= limit:
         return value
     templates = ["tanh({})", "sin({})", "atan({})", "erf({})"]
-    if len(str(value.node)) < 40:
+    if len(str(value.node)) < 20:
         templates.append("({0})/sqrt(1 + ({0})**2)")
     template = str(rng.choice(templates))
     bound = 1.58 if template.startswith("atan") else 1.0

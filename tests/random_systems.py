@@ -257,7 +257,7 @@ class _Builder:
         for _ in range(int(self.rng.choice([0, 1, 2], p=[0.5, 0.35, 0.15]))):
             self._function()
         self._base_inputs()
-        wanted = self.pick([1, 2, 3, 4, 5], [3, 4, 3, 2, 1])
+        wanted = self.pick([1, 2, 3, 4, 5], [4, 4, 3, 1, 0.5])
         forms: list[tuple[float, Callable[[], None]]] = [
             (9, self._general),
             (2, self._dense),
@@ -363,7 +363,7 @@ class _Builder:
         parameters = ("u", "v", "z")[: self.pick([1, 2, 3], [3, 4, 1])]
         reach = float(self.pick([1.0, 2.0, 3.0]))
         grower = _FunctionGrower(self.rng, self.functions, parameters, reach)
-        body = grower.grow(int(self.rng.integers(1, 4)))
+        body = grower.grow(self.pick([1, 2, 3], [4, 3, 1]))
         if not set(parameters) & _words(str(body.node)):
             body = over("{} * {}", [leaf(parameters[0], -reach, reach), body], -reach * body.most, reach * body.most)
         self.functions.append(Function(f"f{len(self.functions) + 1}", parameters, body, reach))
@@ -398,7 +398,7 @@ class _Builder:
     def _general(self) -> None:
         indices = self._left(self.pick([0, 1, 2, 3], [2, 5, 3, 1]))
         equation = _Equation(self, indices)
-        value = equation.grow(self.pick([1, 2, 3, 4], [3, 4, 2, 0.5]))
+        value = equation.grow(self.pick([1, 2, 3, 4], [4, 4, 1, 0.3]))
         equation.state_where_needed(value, indices)
         self._define(self._name(), indices, value)
 

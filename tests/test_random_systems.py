@@ -1,4 +1,4 @@
-"""Random Systems: what comes out of the engine agrees with a brute-force reference, or is refused for a reason.
+"""Random Systems: the kernels of both targets agree with a brute-force reference, or are refused for a reason.
 
 `CHAINRULE_RANDOM_SYSTEMS=500` runs that many (the long suite), `CHAINRULE_RANDOM_SEED=N` one alone. A failure prints
 the model as text, its seed, and a smaller model with the same fault.
@@ -7,22 +7,20 @@ the model as text, its seed, and a smaller model with the same fault.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from interpreter import numeric_gradient
-from random_comparison import Case, Finding, compare, diagnosed, shrunk
+from random_comparison import Case, Finding, compare
+from random_diagnosis import diagnosed, shrunk
 from random_systems import Model, Written, random_model
+from sympy import Integer
 
-from chainrule.codegen import lower
+from chainrule.codegen import build
 from chainrule.symbolic import FormulaError
-
-pytestmark = pytest.mark.skipif(
-    not {"CHAINRULE_RANDOM_SYSTEMS", "CHAINRULE_RANDOM_SEED"} & os.environ.keys(),
-    reason="the long suite finds open faults: set CHAINRULE_RANDOM_SYSTEMS or CHAINRULE_RANDOM_SEED to run it",
-)
 
 COUNT = int(os.environ.get("CHAINRULE_RANDOM_SYSTEMS", "50"))
 ONE = os.environ.get("CHAINRULE_RANDOM_SEED")
@@ -31,11 +29,14 @@ SHARES = 10
 
 SECONDS_TO_SHRINK = 60
 
+REFUSALS: tuple[str, ...] = ()
+"""What may be refused, as patterns of messages that say what to do: everything that is drawn is to work."""
+
 
 @pytest.fixture(autouse=True)
-def every_statement(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel IR is held to the reference whether or not a backend writes all of its statements yet."""
-    monkeypatch.setattr(lower, "_refuse", lambda _: None, raising=False)
+def quick_builds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C is compiled without optimisation: hundreds of sources, each called a few times."""
+    monkeypatch.setattr(build, "FLAGS", tuple("-O0" if flag == "-O3" else flag for flag in build.FLAGS))
 
 
 def told(model: Model | Written, findings: list[Finding]) -> str:
@@ -63,8 +64,16 @@ def test_random_systems_agree_with_the_reference(share: int) -> None:
     for seed in seeds(share):
         print(f"CHAINRULE_RANDOM_SEED={seed}")
         model = random_model(seed)
-        findings = [f for f in compare(model) if f.kind != "unusable"]
+        findings = [f for f in compare(model) if f.kind != "unusable" and not _excused(f)]
         assert not findings, told(model, findings)
+
+
+def _excused(finding: Finding) -> bool:
+    """A refusal that a user can act on; it is printed."""
+    excused = finding.kind == "refused" and any(re.search(pattern, finding.message) for pattern in REFUSALS)
+    if excused:
+        print(f"refused: {finding.message}")
+    return excused
 
 
 REGRESSIONS = {
@@ -109,6 +118,42 @@ REGRESSIONS = {
         {"n": 3},
         2,
     ),
+    "sums of sums of a recurrence": Written(
+        "data x[n]\nparameter w[2]\na[0, u] = x[n - 1]**2 * w[u]\nindex q < 4\na[q, u] = tanh(w[u] * a[q - 1, u])\n"
+        "e[j] = sum[u](a[2*j, u])**2\nindex j < 2\ncost = sum[i](e[i])\n",
+        {"n": 2},
+        2,
+    ),
+    "an output that nothing asked for reaches": Written(
+        "data x[m, n]\nindex p < 3\na[p] = 0.9\nc[u] = exp(x[u, 0])\noutput a, c\n", {"n": 1, "m": 2}, 2
+    ),
+    "a factor that stands twice in a sum": Written(
+        "data x[n, m], c[2, n]\nindex i < m\ne[i, p] = sin(sum[l : l < i](c[0, p] * x[p, l]))\n", {"n": 3, "m": 2}, 4
+    ),
+    "an index as a number among the elements of one array": Written(
+        "data x[n]\na[p] = -x[p] * max(0.5*p, x[p])\nindex p < n\ncost = sum[p](a[p]**2)\n", {"n": 3}, 2
+    ),
+    "a minimum over strides": Written("data a[n]\nindex s < 2\nc[q] = atan(min[s](a[q + 2*s]))\n", {"n": 4}, 2),
+    "a mean of what a condition admits": Written(
+        "data a[n, n]\nindex k < n\nindex p < 3\ncost = mean[k, p : p <= k + 1](a[k, 0] * where(p < n, a[p, k], 0))\n",
+        {"n": 2},
+    ),
+    "part of an array as it is": Written("data x[n]\nindex i < 1\na[i] = x[i]\n", {"n": 3}, 3),
+    "an array from its second element on": Written("data y[n + 1]\ne[s] = y[s + 1]\n", {"n": 2}, 2),
+    "a bell of a large sum": Written(
+        "data x[r]\nparameter b\nc = 12*b\ncost = x[0] * tanh(exp(-c**2))\n", {"r": 2}, 2, 3
+    ),
+    "a product in a step of a recurrence": Written(
+        "parameter d[m + 1, r], w[m, m]\nc[i, j, 0] = prod[s](tanh(sum[q](d[j, q])))\nindex s < m\nindex i < m\n"
+        "c[i, k, t] = sum[q](w[i, q] * c[q, k, t - 1])\nindex t < 2\n",
+        {"m": 2, "r": 2},
+    ),
+    "an element that a step's condition keeps inside": Written(
+        "parameter b[2], w[m, m]\nindex s < 2\nc[0, i] = 0.5\n"
+        "c[s, t] = tanh(sum[k](w[t, k] * c[s - 1, k]) + where(0 <= 2*s and 2*s < 2, b[2*s], 0))\n",
+        {"m": 2},
+    ),
+    "error functions of sizes": Written("data x[n]\nf(u) = erf(u)\na[p] = x[p] * f(n/3) + erfc(n/4)\n", {"n": 2}, 2),
 }
 """Small models of faults that random ones had."""
 
@@ -170,7 +215,7 @@ def test_a_fault_is_found_and_shrunk(monkeypatch: pytest.MonkeyPatch, seed: int)
     """With a wrong rule put in, a random model shows it, and the smaller one still does."""
     from chainrule.symbolic import rules
 
-    monkeypatch.setattr(rules, "_sum_weight", lambda *_: (2,))
+    monkeypatch.setattr(rules, "_sum_weight", lambda *_: (Integer(2),))
     for number in range(20):
         model = random_model(seed + number)
         findings = [f for f in compare(model) if f.kind == "wrong"]

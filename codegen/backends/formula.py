@@ -114,13 +114,28 @@ class _Writer:
     def _product(self, node: Expr) -> str:
         if node.could_extract_minus_sign():
             return f"-{self.write(-node, _PRODUCT)}"
-        numerator, denominator = sp.fraction(node, exact=True)
+        numerator, denominator = _fraction(node)
         if denominator != 1:
             return f"{self.write(numerator, _PRODUCT)}/{self.write(denominator, _POWER)}"
         factors = sorted(sp.Mul.make_args(node), key=lambda f: (not f.is_number, default_sort_key(f)))
         if len(factors) == 1:
             return str(node)
         return "*".join(self.write(f, _PRODUCT) for f in factors)
+
+
+def _fraction(product: Expr) -> tuple[Expr, Expr]:
+    """What is multiplied, and what it is divided by; SymPy's own would differentiate powers to see what is constant."""
+    above, below = [], []
+    for factor in sp.Mul.make_args(product):
+        base, exponent = factor.as_base_exp()
+        if factor.is_Rational:
+            above.append(sp.Integer(factor.p))
+            below.append(sp.Integer(factor.q))
+        elif exponent.is_number and exponent.is_negative:
+            below.append(base**-exponent)
+        else:
+            above.append(factor)
+    return sp.Mul(*above), sp.Mul(*below)
 
 
 def _stated(bound: Range) -> Iterable[Expr]:

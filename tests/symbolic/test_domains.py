@@ -96,8 +96,16 @@ def test_facts_and_guards_count():
     assert protected(shifted, [full(I, N)], lambda _: (N,)).guards == (I - 1,)
 
 
-@pytest.mark.parametrize("kind", ["sum", "max"])
+@pytest.mark.parametrize("kind", ["sum", "prod"])
 def test_a_read_in_every_combination_becomes_a_guard(kind):
     k = index("k")
     total = Reduction(kind, Access("a", I + k), [full(k, K)])
     assert protected(total, [full(I, N)], lambda _: (N,)).guards == (N - 1 - I - k,)
+
+
+def test_a_maximum_of_what_nobody_asked_for_is_finite():
+    """A guard would leave the maximum of nothing, -oo, and 0 times that is no number."""
+    k = index("k")
+    found = protected(Reduction("max", Access("a", I + k), [full(k, K)]), [full(I, N)], lambda _: (N,))
+    assert found.guards == ()
+    assert found.body == Where(N - 1 - I - k >= 0, Access("a", I + k), sp.Integer(0))

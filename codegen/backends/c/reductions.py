@@ -96,7 +96,7 @@ def _along_rows(body: Body, plan: _Reduction, source: Statement) -> None:
     real = "double" if kind in _SIGNS else body.element
     scalar = not body.shapes[out.name]
     loops, levels = plan.loops, plan.levels
-    if not plan.outer and not plan.guarded:
+    if not plan.outer and not plan.guarded:  # a guard chooses among the combinations
         loops = body.flattened(plan.loops, [plan.inner])
         levels = Levels(plan.added.loops, bool(loops.flat))
     inner = Code(depth=0)

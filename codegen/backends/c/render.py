@@ -73,7 +73,7 @@ def render_source(face: Interface) -> str:
     kinds = {kind for t in texts for kind in t.layouts}
     entries = [_entry_strings(t, face) for t in texts]
     zero = [*(f"{s} == 0" for s in face.sizes), *_derived_axes(face)]
-    everything = "".join([*(str(e) for e in entries), *shapes, *zero])
+    everything = "\n".join([*(str(e) for e in entries), *shapes, *zero])
     return fill(
         "source.c.jinja",
         **own,

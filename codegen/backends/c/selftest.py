@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from sympy import Add, Integer
 
 from chainrule.codegen.ir import BATCH, Buffer, Kernel, Kind, Map, Program, Reduce
+from chainrule.symbolic.errors import LoweringError
 from chainrule.symbolic.expressions import Access, Range, index
 from chainrule.symbolic.system import COST, Equation
 
@@ -45,21 +46,28 @@ class _Tensor:
 
 
 def render_test(face: Interface) -> str:
-    """The text of the test program of a model that has gradients."""
+    """The text of the test program of a model that has gradients: those with respect to inputs are tested.
+
+    A tensor that an equation defines cannot be varied by itself. Raises LoweringError where there are only such.
+    """
     entry = next(e for e in face.entries if e.gradients)
     tensors = _tensors(face)
+    fields = {t.tensor: t.field for t in tensors if t.kind is not Kind.COTANGENT}
     reference = _Reference(face, tensors)
     narrow = face.element == "float"
     gradients = [
         {
             "label": m.tensor,
-            "field": next(t.field for t in tensors if t.tensor == m.tensor and t.kind is not Kind.COTANGENT),
+            "field": fields[m.tensor],
             "result": f"g.{m.name}",
             "elements": sizes.elements(m.shape, face.size_env),
             "real": real_of(face.element, m.shape),
         }
         for m in face.gradients.members
+        if m.tensor in fields
     ]
+    if not gradients:
+        raise LoweringError("no gradient can be tested: with_test needs one with respect to data or a parameter")
     strings = reference.strings()
     text = str(strings["reference_statements"]) + str(strings["reference_elements"])
     return fill(

@@ -222,9 +222,10 @@ class _Builder:
     def _own(self, operand: Operand, buffer: Buffer) -> Value:
         """The operand as a value that can be written to the output's own memory."""
         value = self._graph.full(operand, buffer.shape)
-        if value.operation == "cell" and value.cell == buffer.name:
+        piecewise = value.operation in ("cell", "store")
+        if piecewise and value.cell == buffer.name:
             return value
-        if value.static or not _computed(value) or value in self._results.values():
+        if piecewise or value.static or not _computed(value) or value in self._results.values():
             return self._graph.value("copy", (value.whole,), buffer.shape, ("result", buffer.name))
         return value
 

@@ -111,7 +111,7 @@ def _needs_array(value: Value) -> bool:
 
 
 def _result(name: str, value: Value, cells: dict[str, str], kernel: Arrays) -> Array:
-    zeroed = name in cells and kernel.cells[name][1]
+    zeroed = value.operation == "pad" or (name in cells and kernel.cells[name][1])
     return Array(value.shape, False, name, [cells[name]] if name in cells else [], zeroed=zeroed)
 
 

@@ -32,6 +32,8 @@ _ATOM = PRECEDENCE["Atom"]
 class _Printer(StrPrinter):  # type: ignore[misc]
     """SymPy's own infix text, with Python's names."""
 
+    printmethod = ""  # nodes of our own print themselves for readers, not for Python
+
     def __init__(self, names: Mapping[Symbol, str]) -> None:
         super().__init__({"order": None})
         self._sizes = names

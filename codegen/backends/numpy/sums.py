@@ -240,6 +240,10 @@ class _Reduction:
 
     def _summed(self, operands: Sequence[Operand], kept: Sequence[int], reduced: Sequence[int]) -> Operand:
         """Σ over `reduced` of the product, an array over `kept` in that order, in the loops' axes."""
+        numbers = [o for o in operands if not o.axes]
+        if 0 < len(numbers) < len(operands):  # a number is a factor of what is summed, no array to be summed
+            rest = self._summed([o for o in operands if o.axes], kept, reduced)
+            return self._multiplied([*numbers, rest])
         looped = by_offsets(self._graph, self._elementwise.loops, operands, kept, reduced, self._name)
         if looped is None and len(operands) == 1:
             looped = self._folded(operands[0], reduced, "add")

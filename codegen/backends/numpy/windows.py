@@ -89,11 +89,14 @@ def read(graph: Graph, source: Operand, subscripts: Sequence[Expr], loops: Loops
 def _viewed(graph: Graph, base: Value, subscripts: Sequence[Expr], loops: Loops) -> Operand:
     """A window of `base`, within a border of zeros where it needs one."""
     before, after = [], []
+    chosen = []
     for subscript, extent in zip(subscripts, base.shape, strict=True):
-        low, high = _extremes(subscript, loops)
-        varying = _varies(subscript, loops) or not subscript.free_symbols & set(loops.known)
-        before.append(_positive(-low, loops) if varying else Integer(0))
-        after.append(_positive(high - extent + 1, loops) if varying else Integer(0))
+        stepped = not _varies(subscript, loops) and bool(subscript.free_symbols & set(loops.known))
+        low, high = (Integer(0), extent - 1) if stepped else _extremes(subscript, loops)
+        before.append(_positive(-low, loops))
+        after.append(_positive(sp.expand(high - extent + 1), loops))
+        chosen.append(_inside(subscript, extent, loops) if stepped else subscript)
+    subscripts = chosen
     if any(b != 0 for b in (*before, *after)):
         loose = [m for m, e in enumerate(subscripts) if before[m] != 0 or after[m] != 0 or _varies(e, loops)]
         base, subscripts = _part(graph, base, subscripts, loose), [subscripts[m] for m in loose]
@@ -102,6 +105,13 @@ def _viewed(graph: Graph, base: Value, subscripts: Sequence[Expr], loops: Loops)
         base = graph.value("pad", (base.whole,), shape, (tuple(before), tuple(after)))
         subscripts = [sp.expand(s + b) for s, b in zip(subscripts, before, strict=True)]
     return view_of(graph, base, subscripts, loops.symbols, loops.extents)
+
+
+def _inside(subscript: Expr, extent: Expr, loops: Loops) -> Expr:
+    """A subscript that an enclosing loop decides, kept within its axis where a condition alone keeps it there."""
+    if not nonnegative(subscript, loops.bounds):
+        subscript = sp.Max(subscript, 0)
+    return subscript if nonnegative(extent - 1 - subscript, loops.bounds) else sp.Min(subscript, extent - 1)
 
 
 def _varies(subscript: Expr, loops: Loops) -> bool:
