@@ -22,7 +22,8 @@ def ends_apart(equation: Equation, axis: int) -> list[Equation]:
     """
     symbol = equation.indices[axis]
     for whole in equation.ranges:
-        if whole.symbol == symbol and isinstance(symbol, Dummy):
+        # an end of a range that is empty at some sizes would be computed there all the same
+        if whole.symbol == symbol and isinstance(symbol, Dummy) and nonnegative(whole.upper - whole.lower, {}):
             for end, rest in (
                 (whole.upper, Range(symbol, whole.lower, sp.expand(whole.upper - 1))),
                 (whole.lower, Range(symbol, sp.expand(whole.lower + 1), whole.upper)),
