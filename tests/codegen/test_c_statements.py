@@ -87,8 +87,9 @@ def test_random_contractions(dtype: str, tmp_path: Path) -> None:
         found = kernels("forward", (1, *extents), **arrays)
         for statement in statements:
             expected = _einsum(statement, arrays)
-            error = np.abs(found[statement.out.name] - expected).max() / max(1.0, np.abs(expected).max())
-            assert error < (2e-5 if dtype == "float32" else 1e-13), f"{statement} at {extents} (seed {seed})"
+            terms = _einsum(statement, {n: np.abs(a) for n, a in arrays.items()}).max()  # nothing cancels in these
+            error = np.abs(found[statement.out.name] - expected).max() / terms
+            assert error < (4e-6 if dtype == "float32" else 1e-14), f"{statement} at {extents} (seed {seed})"
 
 
 def _windowed(stride: int, dilation: int) -> tuple[list[Contract], dict[str, tuple]]:
