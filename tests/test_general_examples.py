@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import re
+import secrets
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from models import DTYPES, TARGETS, compiled_quickly
 
-from chainrule.codegen import check
+from chainrule.codegen import check, compile
 from chainrule.symbolic import Derivation, System, derive, parse_file
 from chainrule.symbolic.report import compile_latex
 
@@ -79,6 +81,31 @@ def test_sizes_are_decided_at_each_call(name, target):
     for extents in ([1] * len(names), range(2, 2 + len(names)), range(len(names) + 3, 3, -1)):
         report = check(kernels, samples=1, sizes=dict(zip(names, extents, strict=True)), tensors=3)
         assert report, report.table()
+
+
+EXPONENTIAL = ("attention", "attention_causal", "gaussian_mixture", "log_sum_exp", "softmax_cross_entropy")
+
+
+@pytest.mark.parametrize(
+    ("name", "target"), [*((n, "numpy") for n in NAMES), *((n, "c") for n in EXPONENTIAL)], ids="-".join
+)
+def test_large_values_stay_finite(name, target):
+    """Cost, gradients and Hessian products where logits are in the thousands; float64 holds all their results."""
+    system = model(name)
+    kernels = compile(system, target=target, products=["hvp"])
+    seed = secrets.randbits(32)
+    rng = np.random.default_rng(seed)
+    sizes = {s: 3 + m for m, s in enumerate(system.sizes)}
+    values = {}
+    for tensor in system.inputs:
+        shape = tuple(int(d.xreplace(sizes)) for d in tensor.shape)
+        values[tensor.name] = rng.normal(scale=30, size=(2, *shape) if tensor.per_sample else shape)
+    cost, gradients = kernels.gradients(**values)
+    products = kernels.hvp(**values, **{f"{n}_dot": rng.normal(size=values[n].shape) for n in kernels.wrt})
+    assert np.isfinite(cost), f"seed {seed}"
+    for wrt, gradient, product in zip(kernels.wrt, gradients, products, strict=True):
+        assert np.isfinite(gradient).all(), f"{wrt}, seed {seed}"
+        assert np.isfinite(product).all(), f"Hessian product of {wrt}, seed {seed}"
 
 
 def test_the_page_lists_every_example(project):

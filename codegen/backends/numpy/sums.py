@@ -88,13 +88,20 @@ class _Reduction:
         return self._outside(outer, total)
 
     def _selected(self, inside: list[Operand], guard: Expr, axes: set[int]) -> list[Operand]:
-        """The factors, one of which is 0 where the guard fails: the smallest that has its axes, or a new one."""
+        """The factors, one of which is 0 where the guard fails: the smallest that has its axes, or a new one.
+
+        A factor that may be infinite there is itself made 0: 0 times infinity would be NaN.
+        """
+        unbounded = [m for m, o in enumerate(inside) if _may_be_infinite(o.value)]
+        if any(not axes <= set(inside[m].axes) for m in unbounded):
+            return [self._elementwise.guarded([guard], self._multiplied(inside), Integer(0))]
         covering = sorted((m for m, o in enumerate(inside) if axes <= set(o.axes)), key=lambda m: len(inside[m].axes))
         if not covering:
             mask = self._elementwise.holds(sp.Ge(guard, 0))
             return [*inside, self._graph.number(mask)]
         parts = list(inside)
-        parts[covering[0]] = self._elementwise.guarded([guard], parts[covering[0]], Integer(0))
+        for m in unbounded or covering[:1]:
+            parts[m] = self._elementwise.guarded([guard], parts[m], Integer(0))
         return parts
 
     def _outside(self, guards: Sequence[Expr], total: Operand) -> Operand:
@@ -340,3 +347,16 @@ def _bordered(value: Value, finished: frozenset[int]) -> bool:
         return True
     own = value.operation in ("view", "ufunc", "special", "select", "copy") and value.number not in finished
     return own and any(_bordered(o.value, finished) for o in value.operands)
+
+
+_UNBOUNDED = {
+    "exp", "expm1", "exp2", "log", "log1p", "divide", "reciprocal", "power", "sinh", "cosh", "tan", "arctanh",
+}  # fmt: skip
+
+
+def _may_be_infinite(value: Value) -> bool:
+    """Whether the value is made by operations that make infinities of finite numbers; stored tensors are finite."""
+    if value.operation in ("ufunc", "special") and value.detail[0] in _UNBOUNDED:
+        return True
+    through = value.operation in ("ufunc", "special", "view", "copy", "pad")
+    return through and any(_may_be_infinite(o.value) for o in value.operands)
