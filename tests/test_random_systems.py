@@ -77,6 +77,12 @@ def _excused(finding: Finding) -> bool:
 
 
 REGRESSIONS = {
+    "an index of a step with the name of the scan's": Written(
+        "data x[n], y[m]\nparameter b[n, n]\nindex i2 < m + 1\na[0, q] = x[q]\n"
+        "a[i2, q] = sin(sum[s](b[q, s] * a[i2 - 1, s]) + y[0])\ncost = sum[i2, q](a[i2, q]**3)\n",
+        {"n": 2, "m": 3},
+        2,
+    ),
     "a function under a softmax": Written(
         "data x[m, n]\nf(u, v) = gelu(v)\na[t] = softmax(f(0.5, where(0 <= t + 1 and t + 1 < n, x[t, t + 1], 0)))\n",
         {"m": 2, "n": 3},

@@ -162,7 +162,7 @@ class Body:
 
     def loops(self, ranges: Sequence[Range]) -> Loops:
         """C names for the indices of one loop nest. An index that may start below 0 counts from its start."""
-        env, seen = dict(self.env), Counter[str]()
+        env, seen = dict(self.env), Counter(s.name for s in self.around)  # a scan's own index stays in reach
         renaming: dict[Symbol, Expr] = dict(self.around)
         fresh: list[Range] = []
         outer = [Range(r.symbol, r.lower, r.upper) for r in self.outer]
