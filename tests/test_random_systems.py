@@ -77,6 +77,12 @@ def _excused(finding: Finding) -> bool:
 
 
 REGRESSIONS = {
+    "a minimum over windows, transposed, as a square": Written(
+        "data x[m]\nparameter w[m, m]\nindex j < m\nindex t < 3\n"
+        "h[j, u] = min[t](where(3*j + 3*t + 1 < m, w[u, 3*j + 3*t + 1], 0)) + x[j]\noutput h\n",
+        {"m": 3},
+        2,
+    ),
     "an index of a step with the name of the scan's": Written(
         "data x[n], y[m]\nparameter b[n, n]\nindex i2 < m + 1\na[0, q] = x[q]\n"
         "a[i2, q] = sin(sum[s](b[q, s] * a[i2 - 1, s]) + y[0])\ncost = sum[i2, q](a[i2, q]**3)\n",

@@ -84,9 +84,10 @@ def allocate(kernel: Arrays, names: Names) -> Memory:
         if _needs_array(value) and value.number not in placed:
             chains.setdefault(final[value.number].number, []).append(value)
     cells = {name: names.claim(name) for name in kernel.cells}
-    owners = {v.number: name for name, v in kernel.results.items() if name not in cells}
-    arrays = [_result(name, v, cells, kernel) for name, v in kernel.results.items() if not is_host(v)]
-    inner = [n for n in cells if n not in kernel.results]
+    filled = {name for name, v in kernel.results.items() if v.operation in ("cell", "store") and v.cell == name}
+    owners = {v.number: name for name, v in kernel.results.items() if name not in filled}
+    arrays = [_result(name, v, name in filled, cells, kernel) for name, v in kernel.results.items() if not is_host(v)]
+    inner = [n for n in cells if n not in filled]
     arrays += [Array(kernel.cells[n][0], False, None, [cells[n]], zeroed=kernel.cells[n][1]) for n in inner]
     ends = [len(steps)] * len(arrays)
     given: dict[int, str] = {}
@@ -110,9 +111,10 @@ def _needs_array(value: Value) -> bool:
     return not is_host(value) and value.operation not in ("store", "condition", "indices")
 
 
-def _result(name: str, value: Value, cells: dict[str, str], kernel: Arrays) -> Array:
-    zeroed = value.operation == "pad" or (name in cells and kernel.cells[name][1])
-    return Array(value.shape, False, name, [cells[name]] if name in cells else [], zeroed=zeroed)
+def _result(name: str, value: Value, filled: bool, cells: dict[str, str], kernel: Arrays) -> Array:
+    """The array of a result; `filled` where it is the cell of that name, filled piece by piece."""
+    zeroed = value.operation == "pad" or (filled and kernel.cells[name][1])
+    return Array(value.shape, False, name, [cells[name]] if filled else [], zeroed=zeroed)
 
 
 def _last_uses(kernel: Arrays, steps: list[Value]) -> dict[int, int]:
