@@ -21,6 +21,7 @@ from .exponentials import RationalForm, algebraic, rational_form
 from .expressions import Access, Call, Range, Reduction, Where, accesses, freshen, rebuild, walk
 from .fold import Known, fold, known_results
 from .means import without_deviations
+from .order import components
 from .system import Equation, System
 
 __all__ = ["Inverse", "inverses", "merged_sums", "simplified", "through_outputs", "through_result", "tidied"]
@@ -79,9 +80,24 @@ def simplified(system: System) -> System:
             pending[equation.name] = equation
         else:
             equations.setdefault(equation.name, []).append(equation)
-    flat = [e for group in equations.values() for e in group]
+    flat = _in_order([e for group in equations.values() for e in group])
     names = {e.name for e in flat} | {t.name for t in system.inputs}
     return system.with_equations(flat, (t for t in system.tensors if t.name in names))
+
+
+def _in_order(equations: list[Equation]) -> list[Equation]:
+    """The equations, all of a tensor together, behind those of what they read; in their order where that does already.
+
+    A tensor with a base case that reads what stands between its equations, and is no recurrence, has to move.
+    """
+    reads: dict[str, set[str]] = {}
+    for equation in equations:
+        reads.setdefault(equation.name, set()).update(equation.reads())
+    place = {name: m for m, name in enumerate(reads)}
+    if all(place.get(read, -1) <= place[name] for name in reads for read in reads[name]):
+        return equations
+    order = {name: m for m, name in enumerate(n for group in components(reads) for n in group)}
+    return sorted(equations, key=lambda e: order[e.name])
 
 
 def merged_sums(system: System, keep: Iterable[str] = ()) -> System:

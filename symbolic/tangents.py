@@ -50,9 +50,12 @@ def tangent(system: System, directions: Sequence[str], results: Sequence[str]) -
     for name in directions:
         walk.declare(name, system.tensor(name).role)
     groups = system.recurrences()
+    reads: dict[str, set[str]] = {}
     for equation in system.equations:
-        members = groups.get(equation.name, ())
-        if any(n in walk.names for e in system.equations if e.name in members for n in e.reads()):
+        reads.setdefault(equation.name, set()).update(equation.reads())
+    for equation in system.equations:
+        members = groups.get(equation.name, (equation.name,))  # base cases too: of a number the tangent is 0
+        if any(not reads[member].isdisjoint(walk.names) for member in members):
             for member in members:
                 walk.declare(member, Role.DEFINED)
         walk.step(equation)

@@ -77,6 +77,12 @@ def _excused(finding: Finding) -> bool:
 
 
 REGRESSIONS = {
+    "a base case of a number, of what is no recurrence": Written(
+        "data x[3, m, 2]\nindex j < 3\nindex l < m\nc[j, l, 0] = l\nindex s < 2\n"
+        "c[j, l, s] = sin(x[j, l, s]*0.5)\noutput c\n",
+        {"m": 2},
+        2,
+    ),
     "a minimum over windows, transposed, as a square": Written(
         "data x[m]\nparameter w[m, m]\nindex j < m\nindex t < 3\n"
         "h[j, u] = min[t](where(3*j + 3*t + 1 < m, w[u, 3*j + 3*t + 1], 0)) + x[j]\noutput h\n",

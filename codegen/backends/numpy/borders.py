@@ -42,6 +42,8 @@ def _border(kernel: Kernel, first: Statement | Scan, second: Statement | Scan) -
     if not isinstance(first, Map) or not isinstance(second, Map) or first.when or second.when:
         return None
     shape = kernel.buffer(first.out.name).shape
+    if len(first.ranges) != len(shape) or len(second.ranges) != len(shape):
+        return None
     whole = all(
         r.lower == 0 and sp.expand(r.extent - d) == 0 and i == r.symbol
         for r, d, i in zip(first.ranges, shape, first.out.indices, strict=True)
@@ -52,7 +54,7 @@ def _border(kernel: Kernel, first: Statement | Scan, second: Statement | Scan) -
     place = tuple(r.symbol for r in second.ranges)
     inner = kernel.buffer(second.body.name).shape
     read = second.body.indices == tuple(s - b for s, b in zip(place, before, strict=True))
-    if second.out.indices != place or not read:
+    if second.out.indices != place or not read or len(inner) != len(place):
         return None
     if any(sp.expand(r.extent - d) != 0 for r, d in zip(second.ranges, inner, strict=True)):
         return None
