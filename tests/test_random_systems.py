@@ -6,6 +6,7 @@ the model as text, its seed, and a smaller model with the same fault.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import secrets
@@ -194,7 +195,8 @@ SMOOTH = (
 
 def test_the_reference_agrees_with_differences(seed: int) -> None:
     """Two ways without any rule: jets, and differences of the interpreter's cost; first and second derivatives."""
-    case = Case(Written(SMOOTH.replace("index t2 < 3\n", ""), {"n": 2, "m": 3}, 2, seed))
+    models = (Written(SMOOTH.replace("index t2 < 3\n", ""), {"n": 2, "m": 3}, 2, seed + m) for m in itertools.count())
+    case = next(c for c in map(Case, models) if c.second)  # some are asked for gradients of what equations define
     for name in case.wrt:
         numeric = numeric_gradient(case.system, case.sizes, case.values, name)
         np.testing.assert_allclose(case.expected.gradients[name], numeric, rtol=1e-8, atol=1e-9)
