@@ -52,8 +52,8 @@ def cotangent_name(output: str) -> str:
 
 
 def per_sample(system: System) -> set[str]:
-    """Names of the tensors whose values differ from sample to sample: data, and what reads it."""
-    return reached(system, {t.name for t in system.data})
+    """Names of the tensors that have a value for each sample: data, and what their formulas were written with."""
+    return {t.name for t in system.tensors if t.per_sample}
 
 
 def reached(system: System, names: Iterable[str]) -> set[str]:

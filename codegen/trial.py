@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sympy import Symbol
 
+from chainrule.symbolic.samples import BATCH
 from chainrule.symbolic.system import System
 
 from .points import Array, Point
@@ -68,8 +69,8 @@ class Trial:
     def call(self, entry: Callable[..., Any], arrays: Mapping[str, NDArray[Any]]) -> Any:
         """A kernel's result, called with the arrays and with such sizes as none of their shapes tells."""
         wanted = inspect.signature(entry).parameters
-        told = {s.name: number for s, number in self.sizes.items() if s.name in wanted}
-        return entry(**arrays, **told)
+        told = {**{s.name: number for s, number in self.sizes.items()}, BATCH.name: self.point.batch}
+        return entry(**arrays, **{name: number for name, number in told.items() if name in wanted})
 
     def precise(self, work: int) -> int:
         """How many elements mpmath can look at, where one takes so much work; all points share its budget."""

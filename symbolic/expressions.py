@@ -247,6 +247,10 @@ class Maximum(sp.Function):
         u, v = self.args
         return Where(u >= v, Integer(1), Integer(0)) if argindex == 1 else Where(u >= v, Integer(0), Integer(1))
 
+    def _eval_evalf(self, prec: int) -> Expr:
+        u, v = (a._eval_evalf(prec) for a in self.args)
+        return max(u, v)
+
 
 class Minimum(sp.Function):
     """`min(u, v)`, elementwise; at a tie the derivative is that of u, the branch `u <= v` as written."""
@@ -257,6 +261,10 @@ class Minimum(sp.Function):
     def fdiff(self, argindex: int = 1) -> Expr:
         u, v = self.args
         return Where(u <= v, Integer(1), Integer(0)) if argindex == 1 else Where(u <= v, Integer(0), Integer(1))
+
+    def _eval_evalf(self, prec: int) -> Expr:
+        u, v = (a._eval_evalf(prec) for a in self.args)
+        return min(u, v)
 
 
 class Delta(Expr):

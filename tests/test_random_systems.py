@@ -78,6 +78,12 @@ def _excused(finding: Finding) -> bool:
 
 
 REGRESSIONS = {
+    "a function of the larger of two numbers": Written(
+        "data x[n]\na[i] = erf(max(2**0.54/4, 0)) * x[i] + erf(min(0.1, 0.2)) * x[i]\noutput a\n", {"n": 2}, 2
+    ),
+    "an output for each sample that no data are needed for": Written(
+        "data x[n, m]\na = sqrt(x[n - 1, 0] / x[n - 1, 0])\ncost = tanh(a)\noutput a\n", {"n": 2, "m": 2}, 3
+    ),
     "a base case of a number, of what is no recurrence": Written(
         "data x[3, m, 2]\nindex j < 3\nindex l < m\nc[j, l, 0] = l\nindex s < 2\n"
         "c[j, l, s] = sin(x[j, l, s]*0.5)\noutput c\n",

@@ -160,6 +160,9 @@ class Calling:
         """The module's function for a kernel."""
         names = self.takes(kernel)
         sizes = self.unsolved(names)
+        samples = any(BATCH in b.shape for b in self.results(kernel).values())
+        if samples and not any(BATCH in self.arguments[n].shape for n in names):
+            sizes.append(str(BATCH))
         given = ", ".join(f'"{n}": {n}' for n in names)
         known = "".join(f", {s}={s}" for s in sizes)
         return Function(
