@@ -109,6 +109,8 @@ def weighted(graph: Graph, constant: Expr, operand: Operand) -> Operand | None:
     And constant · an array laid out along further axes as the scaled array laid out.
     """
     value = operand.value
+    if constant.atoms(sp.Dummy):  # the index of a loop: a new number in each round
+        return None
     if value.operation == "view" or value.operation == "copy":
         return _spread(graph, constant, operand)
     if value.operation != "sum" or len(value.operands) != 1 or not value.rank or value.static:
