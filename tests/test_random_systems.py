@@ -84,7 +84,8 @@ def _excused(finding: Finding) -> bool:
 REGRESSIONS = {
     "a sum that a step scales by its index": Written(
         "data x[n], y[n, m]\nparameter w[m]\nindex p < n + 1\nindex v < m\na[v, 0] = w[v]\n"
-        "a[v, p] = sin(a[v, p - 1] * sin(cos(sum[k, i : i >= 2*k](0.5*p * y[k, i]))))\ncost = sum[v, p](a[v, p]**2)*x[0]\n",
+        "a[v, p] = sin(a[v, p - 1] * sin(cos(sum[k, i : i >= 2*k](0.5*p * y[k, i]))))\n"
+        "cost = sum[v, p](a[v, p]**2)*x[0]\n",
         {"n": 2, "m": 4},
         2,
     ),
