@@ -12,7 +12,7 @@ from functools import lru_cache
 import sympy as sp
 from sympy import Dummy, Expr, Symbol
 
-from .expressions import Access, Call, Delta, Maximum, Minimum, Reduction, Where, rebuild
+from .expressions import Access, Call, Delta, Maximum, Minimum, Reduction, Where, rebuild, walk
 
 __all__ = ["RationalForm", "algebraic", "rational_form", "simplest", "with_symbols"]
 
@@ -36,8 +36,10 @@ class RationalForm:
     denominator: sp.Poly
 
 
-def with_symbols(expression: Expr, opaque: Callable[[Expr], bool]) -> tuple[Expr, dict[Expr, Expr]]:
+def with_symbols(expression: Expr, opaque: Callable[[Expr], bool], letter: str = "u") -> tuple[Expr, dict[Expr, Expr]]:
     """The expression with every outermost opaque node replaced by a real symbol, and the way back.
+
+    `letter` begins the symbols' names, which must not be in the expression already.
 
     The symbols are always the same ones, in order of appearance: formulas that differ only in the
     layer they stand in become equal, and their algebra is done once.
@@ -47,7 +49,7 @@ def with_symbols(expression: Expr, opaque: Callable[[Expr], bool]) -> tuple[Expr
     def visit(node: Expr) -> Expr:
         if opaque(node):
             if node not in names:
-                names[node] = Symbol(f"_u{len(names)}", real=True)
+                names[node] = Symbol(f"_{letter}{len(names)}", real=True)
             return names[node]
         return rebuild(node, [visit(a) for a in node.args])
 
@@ -66,7 +68,36 @@ def algebraic(expression: Expr) -> Expr:
     )
     if not plain.free_symbols:
         return expression
-    return simplest(f.xreplace(back) for f in _algebraic_forms(plain))
+    return simplest(f.xreplace(back) for f in _bounded_forms(plain))
+
+
+def _bounded_forms(plain: Expr) -> list[Expr]:
+    """The forms whose denominators and roots are not multiplied out: (u - v)² + c cancels there where u is near v.
+
+    Where one would be, these are atoms of their own too.
+    """
+    below = _below(plain)
+    most = max(map(_terms, below), default=0)
+
+    def fine(form: Expr) -> bool:
+        return form == plain or all(_terms(b) <= most for b in _below(form))
+
+    forms = _algebraic_forms(plain)
+    kept = [f for f in forms if fine(f)]
+    if len(kept) < len(forms):
+        atomic, inside = with_symbols(plain, below.__contains__, "b")
+        kept += [f for f in (g.xreplace(inside) for g in _algebraic_forms(atomic)) if fine(f)]
+    return kept
+
+
+def _below(expression: Expr) -> set[Expr]:
+    """The sums that stand in a denominator, or that a root is taken of."""
+    powers = (n for n in walk(expression) if isinstance(n, sp.Pow) and not (n.exp.is_Integer and n.exp.is_positive))
+    return {n.base for n in powers if isinstance(n.base, sp.Add)}
+
+
+def _terms(total: Expr) -> int:
+    return len(sp.Add.make_args(total))
 
 
 @lru_cache(maxsize=4096)

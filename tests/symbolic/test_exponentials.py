@@ -48,3 +48,30 @@ def test_what_cancels_is_cancelled_among_many_other_terms() -> None:
 def test_exponentials_multiply() -> None:
     assert algebraic(E(U - V) * E(V) - E(U)) == 0
     assert algebraic(E(2 * U) * (1 - E(-U)) / (E(U) - 1)) == E(U)
+
+
+U, V, W = sp.symbols("_p _q _r", real=True)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        W * (U - V) / ((U - V) ** 2 + 1e-7) ** sp.Rational(3, 2) - (U - V) / ((U - V) ** 2 + 1e-7) ** sp.Rational(3, 2),
+        2 * (U - V) / (1 + (U - V) ** 2) - 2 * (U - V) ** 3 / (1 + (U - V) ** 2) ** 2,
+    ],
+)
+def test_denominators_and_roots_are_not_multiplied_out(expression):
+    """(u - v)² + c as u² - 2uv + v² + c would be lost to cancellation where u is near v, both large."""
+    form = algebraic(expression)
+    powers = [p for p in form.atoms(sp.Pow) if not (p.exp.is_Integer and p.exp.is_positive)]
+    assert powers
+    assert all(len(sp.Add.make_args(p.base)) <= 2 for p in powers), form
+    near = {U: sp.Rational(10**8 + 1, 1), V: sp.Rational(10**8, 1), W: sp.Rational(3, 7)}
+    assert abs((form - expression).subs(near).evalf(30)) < 1e-20
+    assert float(form.subs({k: float(v) for k, v in near.items()})) == pytest.approx(float(expression.subs(near)))
+
+
+def test_what_a_denominator_cancels_still_goes():
+    """1/√(1 + u²) - u²/√(1 + u²)³ is 1/√(1 + u²)³."""
+    root = sp.sqrt(1 + U**2)
+    assert algebraic(1 / root - U**2 / root**3) == root**-3
