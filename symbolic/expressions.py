@@ -209,7 +209,7 @@ class Where(Expr):
     is_real = True
 
     def __new__(cls, condition: Boolean, then: Expr, otherwise: Expr) -> Expr:
-        condition, then, otherwise = sp.sympify(condition), sp.sympify(then), sp.sympify(otherwise)
+        condition, then, otherwise = (sp.sympify(a, strict=True) for a in (condition, then, otherwise))
         if condition == sp.true or then == otherwise:
             return then
         if condition == sp.false:

@@ -20,15 +20,15 @@ from dataclasses import dataclass, field, replace
 import sympy as sp
 from sympy import Dummy, Expr
 
-from .affine import box, nonnegative
+from .affine import box
 from .domains import protected
+from .exponential_sums import covers, divides, is_term, matches, storable, sum_of_exp, weighted_sums
 from .expressions import (
     Access,
     Call,
     Range,
     Reduction,
     Where,
-    accesses,
     alpha_key,
     contains,
     freshen,
@@ -147,7 +147,7 @@ class _Stabiliser:
 
     def _log_sum_exp(self, expression: Expr, scope: _Scope) -> Expr:
         """log Σ_k exp(u_k) → m + log S, as an equation of its own, shared by all who ask."""
-        if isinstance(expression, sp.log) and _sum_of_exp(expression.args[0]):
+        if isinstance(expression, sp.log) and sum_of_exp(expression.args[0]):
             found = self._lookup(expression, scope)
             if found is None:
                 _, maximum, total = self._shifted(expression.args[0], scope)
@@ -165,12 +165,12 @@ class _Stabiliser:
         factors = sp.Mul.make_args(sum_.body)
         for factor in (f for f in factors if isinstance(f, sp.Add) and len(f.args) == 2):
             for sign in (1, -1):
-                logs = [t for t in factor.args if isinstance(sign * t, sp.log) and _sum_of_exp((sign * t).args[0])]
+                logs = [t for t in factor.args if isinstance(sign * t, sp.log) and sum_of_exp((sign * t).args[0])]
                 if len(logs) != 1:
                     continue
                 total, argument = (sign * logs[0]).args[0], -sign * (factor - logs[0])
                 rest = sp.Mul(*(f for f in factors if f is not factor))
-                along = [r for r in sum_.ranges if _is_term(sp.exp(argument), total, r) and rest.has(r.symbol)]
+                along = [r for r in sum_.ranges if is_term(sp.exp(argument), total, r) and rest.has(r.symbol)]
                 if len(along) == 1 and along[0].symbol not in total.free_symbols:
                     _, maximum, shifted = self._shifted(total, scope)
                     weights = Reduction("sum", rest, along)
@@ -187,7 +187,7 @@ class _Stabiliser:
             return self._normalised(expression, scope) or expression
         if isinstance(expression, sp.Mul):
             made, rest = self._quotients(list(expression.args), scope)
-            rest = _weighted_sums(rest)
+            rest = weighted_sums(rest)
             if made or rest != list(expression.args):
                 return sp.Mul(*made, *(self._softmax(f, scope) for f in rest))
         inner = scope.inside(expression)
@@ -200,7 +200,7 @@ class _Stabiliser:
         """
         made: list[Expr] = []
         while True:
-            pairs = ((n, q) for n in factors if isinstance(n, sp.exp) for q in factors if _divides(q))
+            pairs = ((n, q) for n in factors if isinstance(n, sp.exp) for q in factors if divides(q))
             numerator, quotient = next(pairs, (None, None))
             if numerator is None or quotient is None:
                 return made, factors
@@ -214,7 +214,7 @@ class _Stabiliser:
     def _is_power(self, numerator: Expr, times: int, total: Reduction, scope: _Scope) -> bool:
         """Whether the numerator is a term of the sum to that power."""
         root = sp.exp(sp.expand(numerator.args[0] / times))
-        return any(_matches(root, total, r) for r in scope.ranges) if len(total.ranges) == 1 else False
+        return any(matches(root, total, r) for r in scope.ranges) if len(total.ranges) == 1 else False
 
     def _normalised(self, exponential: sp.exp, scope: _Scope) -> Expr | None:
         """exp(u_i - l) → exp(u_i - m)/S where the tensor l holds log Σ_k exp(u_k), whose parts are there already."""
@@ -223,10 +223,10 @@ class _Stabiliser:
             if len(equations) != 1 or not all(isinstance(i, Dummy) for i in (-term).indices):
                 continue
             value = freshen(equations[0].value, dict(zip(equations[0].indices, (-term).indices, strict=True)))
-            if not isinstance(value, sp.log) or not _sum_of_exp(value.args[0]) or self._lookup(value, scope) is None:
+            if not isinstance(value, sp.log) or not sum_of_exp(value.args[0]) or self._lookup(value, scope) is None:
                 continue
             numerator = sp.exp(exponential.args[0] - term)
-            if any(_matches(numerator, value.args[0], r) for r in scope.ranges):
+            if any(matches(numerator, value.args[0], r) for r in scope.ranges):
                 return self._shifted_quotient(numerator, value.args[0], scope)
         return None
 
@@ -234,7 +234,7 @@ class _Stabiliser:
         exponential, maximum, shifted = self._shifted(total, scope)
         bound = total.ranges[0]
         for r in scope.ranges:
-            if _is_term(numerator, total, r):
+            if is_term(numerator, total, r):
                 return exponential.xreplace({bound.symbol: r.symbol}) / shifted
         return sp.exp(numerator.args[0] - maximum) / shifted
 
@@ -244,7 +244,7 @@ class _Stabiliser:
         maximum_value = Reduction("max", argument, total.ranges, total.guards)
         maximum = self._lookup(maximum_value, scope) or self._define("max", maximum_value, scope, maximum_value)
         exponential = sp.exp(argument - maximum)
-        if _storable(total):
+        if storable(total):
             inside = scope.inside(total)
             exponential = self._lookup(exponential, inside) or self._define("exp", exponential, inside, exponential)
         shifted = self._lookup(total, scope)
@@ -268,7 +268,7 @@ class _Stabiliser:
     def _lookup(self, origin: Expr, scope: _Scope) -> Access | None:
         """Where the value of an expression is stored, read at the expression's own free indices."""
         key, ranges = self._place(origin, scope)
-        found = (name for boxed, name in self.shared.get(key, []) if all(map(_covers, boxed, ranges)))
+        found = (name for boxed, name in self.shared.get(key, []) if all(map(covers, boxed, ranges)))
         name = next(found, None)
         return None if name is None else Access(name, *(r.symbol for r in ranges))
 
@@ -320,68 +320,6 @@ def _unsigned(expression: Expr) -> Expr:
     if isinstance(expression, sp.Pow) and expression.exp.is_even and expression.base.could_extract_minus_sign():
         return (-expression.base) ** expression.exp
     return expression
-
-
-def _sum_of_exp(expression: Expr) -> bool:
-    return isinstance(expression, Reduction) and expression.kind == "sum" and isinstance(expression.body, sp.exp)
-
-
-def _weighted_sums(factors: Sequence[Expr]) -> list[Expr]:
-    """Σ_i exp(u_i) b_i / Σ_k exp(u_k) as Σ_i (exp(u_i) / Σ_k exp(u_k)) b_i, for every such pair of factors."""
-    factors = list(factors)
-    while True:
-        pairs = ((f, q) for q in factors if _divides(q) for f in factors if _has_term(f, q.base))
-        weighted, quotient = next(pairs, (None, None))
-        if weighted is None or quotient is None:
-            return factors
-        factors.remove(weighted)
-        factors.remove(quotient)
-        total, power = quotient.base, quotient.exp
-        factors.append(Reduction("sum", weighted.body / total, weighted.ranges, weighted.guards))
-        factors.extend([total ** (power + 1)] if power != -1 else [])
-
-
-def _has_term(factor: Expr, total: Reduction) -> bool:
-    """Whether the factor sums over products with a term of the other sum, none of them divided by it yet."""
-    if not isinstance(factor, Reduction) or factor.kind != "sum" or len(total.ranges) != 1:
-        return False
-    terms = sp.Mul.make_args(factor.body)
-    return any(isinstance(t, sp.exp) and _matches(t, total, r) for t in terms for r in factor.ranges) and not any(
-        _divides(t) and alpha_key(t.base) == alpha_key(total) for t in terms
-    )
-
-
-def _divides(factor: Expr) -> bool:
-    """Whether the factor is (Σ_k exp(u_k))⁻ⁿ."""
-    return isinstance(factor, sp.Pow) and factor.exp.is_Integer and factor.exp < 0 and _sum_of_exp(factor.base)
-
-
-def _matches(numerator: Expr, total: Reduction, bound: Range) -> bool:
-    """Whether the numerator is the term of the sum, over one index, at that index."""
-    (symbol, *others) = total.bound_symbols
-    return not others and total.body.xreplace({symbol: bound.symbol}) == numerator
-
-
-def _is_term(numerator: Expr, total: Reduction, bound: Range) -> bool:
-    """Whether the numerator is the term of the sum at an index of the same range."""
-    own = total.ranges[0]
-    return (bound.lower, bound.upper) == (own.lower, own.upper) and _matches(numerator, total, bound)
-
-
-def _covers(whole: Range, part: Range) -> bool:
-    """Whether the one range is known to hold the other."""
-    same = (whole.lower, whole.upper) == (part.lower, part.upper)
-    return same or (nonnegative(part.lower - whole.lower, {}) and nonnegative(whole.upper - part.upper, {}))
-
-
-def _storable(total: Reduction) -> bool:
-    """Whether the sum's terms are worth a tensor: over one index from 0, without conditions, and no larger than
-    a tensor that they read."""
-    (first, *others) = total.ranges
-    dependent = any(isinstance(v, Dummy) for v in first.upper.free_symbols)
-    indices = {v for v in total.body.free_symbols if isinstance(v, Dummy)}
-    large = any(indices <= a.free_symbols for a in accesses(total.body))
-    return large and not others and not total.guards and first.lower == 0 and not dependent
 
 
 def _short(body: Expr) -> bool:

@@ -57,10 +57,10 @@ class Compiled:
         self.program = program
         self.face: Interface = interface(program)
         self.dtype = np.dtype(program.dtype)
-        self.library = ctypes.CDLL(str(path))
-        self._workspace = self.library[f"{program.name}_workspace"]
+        self.shared_object = ctypes.CDLL(str(path))
+        self._workspace = self.shared_object[f"{program.name}_workspace"]
         self._workspace.restype = ctypes.c_size_t
-        self._error = self.library[f"{program.name}_error"]
+        self._error = self.shared_object[f"{program.name}_error"]
         self._error.restype = ctypes.c_char_p
 
     def workspace(self, *sizes: int) -> int:
@@ -111,7 +111,7 @@ class Compiled:
         arguments += [self._pack(entry.gradients, gradients)] if entry.gradients else []
         arguments += [ctypes.byref(cost)] if entry.cost else []
         arguments += [ctypes.c_void_p(scratch.ctypes.data + 1), ctypes.c_size_t(needed)]
-        code = int(self.library[entry.symbol](*arguments))
+        code = int(self.shared_object[entry.symbol](*arguments))
         assert (scratch[1 + needed :] == 0xA5).all() if needed < 1 << 24 else True, "written behind the workspace"
         return code, {**outputs, **gradients, **({"cost": np.array(cost.value)} if entry.cost else {})}
 

@@ -284,7 +284,7 @@ def test_null_and_misaligned_pointers(layer: Compiled) -> None:
     def call(w: int, x: int, a: int, workspace: object) -> str:
         p, out = (ctypes.c_void_p * 2)(w, address), (ctypes.c_void_p * 1)(a)
         numbers = [ctypes.c_size_t(n) for n in (1, 1, 1)]
-        function = layer.library[entry.symbol]
+        function = layer.shared_object[entry.symbol]
         return layer.said(function(p, ctypes.c_void_p(x), *numbers, out, workspace, ctypes.c_size_t(need)))
 
     assert call(address, address, address + 8, scratch) == "no error"

@@ -111,7 +111,7 @@ class ScalarPrinter:
         text, own = self._parts(node)
         return f"({text})" if own < level else text
 
-    def library(self, name: str) -> str:
+    def libm(self, name: str) -> str:
         """libm's function for this type."""
         return f"{name}f" if self.real == "float" else name
 
@@ -156,7 +156,7 @@ class ScalarPrinter:
         arguments = [self.text(a) for a in node.args]
         kind = type(node)
         if kind in _LIBRARY and len(arguments) == _ARITY.get(kind, 1):
-            return f"{self.library(_LIBRARY[kind])}({', '.join(arguments)})"
+            return f"{self.libm(_LIBRARY[kind])}({', '.join(arguments)})"
         if kind in (sp.Max, sp.Min):
             arguments = [self.text(a) for a in sorted(node.args, key=default_sort_key)]
             text = arguments[0]
@@ -230,7 +230,7 @@ class ScalarPrinter:
         if exponent.is_number and exponent.is_negative:
             return self._quotient([sp.S.One], [base**-exponent])
         if exponent == sp.Rational(1, 2):
-            return f"{self.library('sqrt')}({self.text(base)})", ATOM
+            return f"{self.libm('sqrt')}({self.text(base)})", ATOM
         if exponent.is_Integer and 2 <= exponent <= 64:
             inner, own = self._parts(base)
             if exponent == 2 and own == ATOM and "(" not in inner:
@@ -238,8 +238,8 @@ class ScalarPrinter:
             name = {2: "square", 3: "cube"}.get(int(exponent), f"power{int(exponent)}")
             return f"{self.helper(name)}({inner})", ATOM
         if base == 2:
-            return f"{self.library('exp2')}({self.text(exponent)})", ATOM
-        return f"{self.library('pow')}({self.text(base)}, {self.text(exponent)})", ATOM
+            return f"{self.libm('exp2')}({self.text(exponent)})", ATOM
+        return f"{self.libm('pow')}({self.text(base)}, {self.text(exponent)})", ATOM
 
     def _where(self, node: Where) -> str:
         """A conditional. Where one side is a constant, a NaN in the comparison takes the other side.
