@@ -200,21 +200,25 @@ class _Stabiliser:
         """
         made: list[Expr] = []
         while True:
-            pairs = ((n, q) for n in factors if isinstance(n, sp.exp) for q in factors if divides(q))
-            numerator, quotient = next(pairs, (None, None))
-            if numerator is None or quotient is None:
+            pairs = [(n, q) for n in factors if isinstance(n, sp.exp) for q in factors if divides(q)]
+            if not pairs:
                 return made, factors
+            own = (p for p in pairs if self._power(*p, scope))  # its own sum first, where it has one
+            numerator, quotient = next(own, pairs[0])
             total, power = quotient.base, -quotient.exp
-            times = next(c for c in range(int(power), 0, -1) if c == 1 or self._is_power(numerator, c, total, scope))
+            times = self._power(numerator, quotient, scope) or 1
             factors.remove(numerator)
             factors.remove(quotient)
             factors.extend([total ** (times - power)] if times < power else [])
             made.append(self._shifted_quotient(sp.exp(sp.expand(numerator.args[0] / times)), total, scope) ** times)
 
-    def _is_power(self, numerator: Expr, times: int, total: Reduction, scope: _Scope) -> bool:
-        """Whether the numerator is a term of the sum to that power."""
-        root = sp.exp(sp.expand(numerator.args[0] / times))
-        return any(matches(root, total, r) for r in scope.ranges) if len(total.ranges) == 1 else False
+    def _power(self, numerator: Expr, quotient: Expr, scope: _Scope) -> int:
+        """The greatest power, up to the quotient's, of a term of its sum that the numerator is; 0 for none."""
+        total, most = quotient.base, int(-quotient.exp)
+        if len(total.ranges) != 1:
+            return 0
+        roots = ((c, sp.exp(sp.expand(numerator.args[0] / c))) for c in range(most, 0, -1))
+        return next((c for c, root in roots if any(matches(root, total, r) for r in scope.ranges)), 0)
 
     def _normalised(self, exponential: sp.exp, scope: _Scope) -> Expr | None:
         """exp(u_i - l) → exp(u_i - m)/S where the tensor l holds log Σ_k exp(u_k), whose parts are there already."""

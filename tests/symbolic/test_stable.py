@@ -190,3 +190,25 @@ def test_a_stored_log_sum_exp_tells_the_softmax():
     assert sum(isinstance(n, sp.exp) for e in safe.equations for n in walk(e.value)) == 1
     (equation,) = safe.defining("o")
     assert "l" not in equation.reads()
+
+
+PRODUCTS = {
+    "a square": "exp(z[j])*exp(z[j])/sum[k](exp(z[k]))**2",
+    "a cube of a softmax and one of another": "exp(3*z[j])*exp(x[j])/(sum[k](exp(z[k]))**3 * sum[k](exp(x[k])))",
+    "two terms of one sum": "exp(z[j])*exp(z[0])/sum[k](exp(z[k]))**2",
+    "a weighted sum": "exp(z[j])*sum[i](exp(z[i])*x[i])/sum[k](exp(z[k]))**2",
+    "a weighted sum alone": "x[j]*sum[i](exp(z[i])*x[i])/sum[k](exp(z[k]))",
+}
+
+
+@pytest.mark.parametrize("formula", PRODUCTS.values(), ids=PRODUCTS.keys())
+def test_products_of_softmaxes_keep_their_value_and_stay_finite(formula: str, rng: np.random.Generator) -> None:
+    """As they stand in second derivatives: every exp(u) over a sum of its own, shifted by that sum's maximum."""
+    system = parse(f"data x[n]\nparameter w\nz[j] = w*x[j]\np[j] = {formula}\noutput p\n")
+    made = stable(system)
+    for scale in (1.0, 400.0):
+        values = {"x": rng.normal(size=4), "w": np.array(scale)}
+        found = Interpreter(made, {"n": 4}, values).tensor("p")
+        assert np.isfinite(found).all()
+        if scale == 1:
+            np.testing.assert_allclose(found, Interpreter(system, {"n": 4}, values).tensor("p"), rtol=1e-12)
