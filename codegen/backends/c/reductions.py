@@ -95,6 +95,7 @@ def _along_rows(body: Body, plan: _Reduction, source: Statement) -> None:
     kind, out = plan.kind, plan.out
     real = "double" if kind in _SIGNS else body.element
     scalar = not body.shapes[out.name]
+    alone = not plan.outer  # not in a loop of its own: its names stay in the scope of those that follow
     loops, levels = plan.loops, plan.levels
     if not plan.outer and not plan.guarded:  # a guard chooses among the combinations
         loops = body.flattened(plan.loops, [plan.inner])
@@ -102,7 +103,7 @@ def _along_rows(body: Body, plan: _Reduction, source: Statement) -> None:
     inner = Code(depth=0)
     lanes = kind == "sum" and _vectorises(body, plan, loops)
     if lanes:
-        total = body.names.claim("sums") if scalar else body.pooled("sums", 0)
+        total = body.names.claim("sums") if alone else body.pooled("sums", 0)
         _add_in_lanes(body, plan, loops, levels, total, inner)
     else:
         local = scalar and body.kernel.buffer(out.name).kind is Kind.LOCAL
@@ -110,7 +111,7 @@ def _along_rows(body: Body, plan: _Reduction, source: Statement) -> None:
         if named:
             total = body.buffer_name(out.name)
         else:
-            total = body.names.claim(_NAMES[kind]) if scalar else body.pooled(_NAMES[kind], purpose="total")
+            total = body.names.claim(_NAMES[kind]) if alone else body.pooled(_NAMES[kind], purpose="total")
         printer = body.printer(loops, levels, body.element)
         inner.add(_update(kind, total, _value(plan.inner, printer, real), printer))
     body.explain([source])
