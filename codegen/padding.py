@@ -23,7 +23,7 @@ from chainrule.symbolic.affine import (
     nonnegative,
     upper_bounds,
 )
-from chainrule.symbolic.domains import Shapes, unproved
+from chainrule.symbolic.domains import Shapes, finite_everywhere, unproved
 from chainrule.symbolic.errors import LoweringError
 from chainrule.symbolic.expressions import Access, Range, Reduction, Where, accesses, rebuild
 
@@ -106,7 +106,8 @@ def padding(reduction: Reduction, loops: Sequence[Range], shapes: Shapes) -> Pad
                 return None
             left -= set(missing)
             borders[access] = border
-    return None if left else Padding(ranges, borders)
+    others = (f for f in factors if f not in borders)  # 0 times an infinity is no number
+    return Padding(ranges, borders) if not left and all(map(finite_everywhere, others)) else None
 
 
 def _own_conditions(ranges: Sequence[Range]) -> list[Expr]:

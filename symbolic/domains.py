@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import sympy as sp
-from sympy import Expr, Integer
+from sympy import Dummy, Expr, Integer
+from sympy.core.relational import Relational
+from sympy.logic.boolalg import BooleanFunction
 
 from .affine import Bounds, bounds_of, guards_of, nonnegative, with_guards
-from .expressions import Access, Range, Reduction, Where, rebuild
+from .expressions import Access, Maximum, Minimum, Range, Reduction, Where, rebuild
 
-__all__ = ["Shapes", "protected", "reads_within", "unproved"]
+__all__ = ["Shapes", "finite_everywhere", "protected", "reads_within", "unproved"]
 
 Shapes = Callable[[str], Sequence[Expr]]
 """The shape of a tensor by its name."""
@@ -76,6 +78,25 @@ def reads_within(expression: Expr, bounds: Bounds) -> Iterator[tuple[Access, Bou
     else:
         for part in expression.args:
             yield from reads_within(part, bounds)
+
+
+_BOUNDED = (sp.sin, sp.cos, sp.tanh, sp.atan, sp.erf, sp.erfc, sp.Abs, sp.sign, sp.floor, sp.ceiling, Maximum, Minimum)
+
+
+def finite_everywhere(value: Expr) -> bool:
+    """Whether the value is finite for all indices and finite elements: multiplied by 0, it is 0.
+
+    Then it may be computed where nothing asks for it. Sound, not complete: an exponential may overflow, and of a
+    named function nothing is known.
+    """
+    if isinstance(value, Access) or not value.atoms(Access, Dummy):
+        return True
+    if isinstance(value, Reduction):
+        return value.kind in ("sum", "prod") and finite_everywhere(value.body)
+    if isinstance(value, sp.Pow) and not (value.exp.is_Integer and value.exp.is_nonnegative):
+        return False
+    known = isinstance(value, (sp.Add, sp.Mul, sp.Pow, Where, Relational, BooleanFunction, *_BOUNDED))
+    return known and all(map(finite_everywhere, value.args))
 
 
 def _always_read(expression: Expr) -> Iterator[Access]:

@@ -17,6 +17,7 @@ import sympy as sp
 from sympy import Dummy, Expr, Integer, Symbol
 
 from .affine import nonnegative
+from .domains import finite_everywhere
 from .exponentials import RationalForm, algebraic, rational_form
 from .expressions import Access, Call, Range, Reduction, Where, accesses, freshen, rebuild, walk
 from .fold import Known, fold, known_results
@@ -251,15 +252,19 @@ def tidied(expression: Expr) -> Expr:
 
 
 def _pulled_out(reduction: Reduction) -> Expr:
-    """Σ_k c f_k = c Σ_k f_k for numbers and sizes c, and Σ_k c = n·c."""
+    """Σ_k c f_k = c Σ_k f_k for numbers, sizes and free indices in c, and Σ_k c = n·c.
+
+    A sum of nothing is 0: out of one that may be empty comes only what is finite.
+    """
     if reduction.kind != "sum":
         return reduction
     outside: list[Expr] = []
     inside: list[Expr] = []
+    whole = not reduction.guards and all(nonnegative(r.extent, {}) for r in reduction.ranges)
     for factor in sp.Mul.make_args(reduction.body):
         constant = not accesses(factor) and not factor.free_symbols & set(reduction.bound_symbols)
-        (outside if constant else inside).append(factor)
-    if not inside and not reduction.guards and all(nonnegative(r.extent, {}) for r in reduction.ranges):
+        (outside if constant and (whole or finite_everywhere(factor)) else inside).append(factor)
+    if not inside and whole:
         return sp.Mul(*outside, *(r.extent for r in reduction.ranges))
     if not outside or not inside:
         return reduction

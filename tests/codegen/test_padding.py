@@ -47,6 +47,7 @@ def test_bounds_that_keep_a_read_inside_count_too():
     [
         (Access("v", Q) * X, [full(Q, Integer(3))], (*INSIDE, Q - I)),  # a condition of its own: q >= p
         (Access("v", Q) * sp.tanh(X), [full(Q, Integer(3))], INSIDE),  # tanh(0) is 0, exp(0) is not: factors only
+        (X / (Access("v", Q) ** 2 + X**2), [full(Q, Integer(3))], INSIDE),  # 0/0 where v is 0 there
         (Access("w", Q) * Access("x", I - Q), [full(Q, K)], (I - Q,)),  # K - 1 zeros: unknown, perhaps many
         (Access("c", 3 * I + Q - 1), [full(Q, Integer(3))], (3 * I + Q - 1, 10 - 3 * I - Q)),  # so many zeros
         (Access("v", Q - I), [full(Q, N)], (Q - I, 2 + I - Q)),  # three values of q for each p, not N

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import sympy as sp
 from sympy import Expr, Integer
 
-from chainrule.symbolic.expressions import Access, accesses
+from chainrule.symbolic.domains import finite_everywhere
+from chainrule.symbolic.expressions import accesses
 
 from .elementwise import Elementwise
 from .values import Operand
@@ -39,7 +39,7 @@ def factors(elementwise: Elementwise, wanted: Sum) -> tuple[Expr, list[Operand],
     for factor in wanted.factors:
         if not accesses(factor) and not factor.free_symbols & set(symbols):
             constant *= factor
-        elif factor.free_symbols & summed or (wanted.guards and not _finite(factor)):
+        elif factor.free_symbols & summed or (wanted.guards and not finite_everywhere(factor)):
             inside.append(factor)
         else:
             outside.append(factor)
@@ -52,21 +52,6 @@ def factors(elementwise: Elementwise, wanted: Sum) -> tuple[Expr, list[Operand],
         parts.extend([elementwise.build(factor.base)] * 2 if square else [elementwise.build(factor)])
     outer = [elementwise.build(sp.Mul(*outside))] if outside else []
     return constant, parts, outer
-
-
-def _finite(factor: Expr) -> bool:
-    """Whether the factor is finite where its tensors are: what is not must not meet the 0 of a sum without terms."""
-    return all(
-        isinstance(n, Access | sp.Add | sp.Mul) or (isinstance(n, sp.Pow) and n.exp.is_positive) or not n.args
-        for n in _nodes(factor)
-    )
-
-
-def _nodes(node: Expr) -> Iterator[Expr]:
-    """The operations of an expression, subscripts left alone."""
-    yield node
-    for part in () if isinstance(node, Access) else node.args:
-        yield from _nodes(part)
 
 
 def _quotients(factors: list[Expr], loops: set[Expr]) -> list[Expr]:

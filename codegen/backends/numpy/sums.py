@@ -67,13 +67,14 @@ class _Reduction:
     ) -> Operand:
         """constant · outside · Σ inside where the guards hold, laid over the kept axes.
 
-        A guard needs no attention where a factor lies in its border of zeros whenever it fails.
+        A guard needs no attention where a factor lies in its border of zeros whenever it fails, and no other is
+        infinite there.
         """
         loops = self._elementwise.loops
         operands = [*inside, *outside]
         finished = self._elementwise.finished
         clean = all(_vanishing(o) for o in operands if _bordered(o.value, finished))
-        if clean:
+        if clean and not any(_may_be_infinite(o.value) for o in operands):
             guards = [g for g in guards if not any(vanishes(o, g, loops) for o in operands)]
         axes = {g: {m for m, s in enumerate(loops.symbols) if s in g.free_symbols} for g in guards}
         outer = [g for g in guards if not axes[g] & set(self._reduced)]
