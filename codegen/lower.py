@@ -1,6 +1,6 @@
-"""From a System to a Program: batch axis, gradient, algebra, stable forms, then loop nests.
+"""From a System to a Program: batch axis, long arguments stored, gradient, algebra, stable forms, then loop nests.
 
-System ─ with_samples ─ derive ─ simplified ─ merged_sums ─ stable ─ masked
+System ─ with_samples ─ with_intermediates ─ derive ─ simplified ─ merged_sums ─ stable ─ masked
        ─ with_shared_factors ─► System ─ kernel by kernel ─► Program
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from chainrule.symbolic.derive import derive
+from chainrule.symbolic.intermediates import with_intermediates
 from chainrule.symbolic.masks import masked
 from chainrule.symbolic.rules import influencing
 from chainrule.symbolic.samples import with_samples
@@ -45,7 +46,7 @@ def lower(
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
-    batched = with_samples(system)
+    batched = with_intermediates(with_samples(system))
     derivation = derive(batched, wrt, explain=False)
     gradient = simplified(derivation.result)
     ready = _ready(gradient, (*system.outputs, *((COST,) if system.has_cost else ())))

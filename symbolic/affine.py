@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 Bounds = Mapping[Dummy, tuple[tuple[Expr, ...], tuple[Expr, ...]]]
-"""For each index its lower and its upper bounds, inclusive; all of them hold."""
+"""For each index its lower and its upper bounds, inclusive; all of them hold. They need not be integers."""
 
 _DEPTH = 6
 
@@ -52,15 +52,15 @@ def bounds_of(ranges: Iterable[Range]) -> dict[Dummy, tuple[tuple[Expr, ...], tu
 
 
 def with_guards(bounds: Bounds, guards: Iterable[Expr]) -> dict[Dummy, tuple[tuple[Expr, ...], tuple[Expr, ...]]]:
-    """The bounds with what the guards (affine, all >= 0) say about single indices."""
+    """The bounds with what the guards (affine, all >= 0) say about single indices: i >= n/2 where 2·i - n >= 0."""
     known = dict(bounds)
     for guard in guards:
         for symbol in sorted((v for v in guard.free_symbols if v in bounds), key=lambda v: v.sort_key()):
-            limit = edge(guard, symbol)
-            if limit is not None:
+            factor = coefficient(guard, symbol)
+            if factor is not None and factor.is_number and factor != 0:
+                limit = sp.expand(symbol - guard / factor)
                 lowers, uppers = known[symbol]
-                below = coefficient(guard, symbol) == 1
-                known[symbol] = ((*lowers, limit), uppers) if below else (lowers, (*uppers, limit))
+                known[symbol] = ((*lowers, limit), uppers) if factor > 0 else (lowers, (*uppers, limit))
     return known
 
 
@@ -159,7 +159,8 @@ def _nonnegative(expression: Expr, bounds: Bounds, tried: set[Expr], depth: int)
     rounded = next(iter(sorted(expression.atoms(sp.floor, sp.ceiling), key=sp.default_sort_key)), None)
     if rounded is not None:
         relaxed = _unrounded(expression, rounded)
-        return relaxed is not None and _nonnegative(relaxed, bounds, tried, depth)
+        if relaxed is not None and _nonnegative(relaxed, bounds, tried, depth):
+            return True  # else a bound with the same floor in it may show it
     symbols = sorted((v for v in expression.free_symbols if v in bounds), key=lambda v: v.sort_key())
     if not symbols:
         return _sizes_nonnegative(expression)

@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 import sympy as sp
 from sympy import Dummy, Expr, Integer
 
-from .affine import bounds_of, box, coefficient, lower_bounds, nonnegative, upper_bounds, with_guards
+from .affine import bounds_of, box, coefficient, integral, lower_bounds, nonnegative, upper_bounds, with_guards
 from .domains import unproved
 from .errors import LoweringError
 from .expressions import Access, Delta, Range, Reduction, Where, accesses, rebuild, walk
@@ -318,5 +318,7 @@ def _has_terms(reduction: Reduction, scope: Sequence[Range]) -> bool:
     stated = sum(b.has(bound.symbol) for b in reduction.guards)
     lowers, uppers = known[bound.symbol]
     if stated != len(reduction.guards) or len(lowers) + len(uppers) != 2 + stated:
+        return False
+    if not all(map(integral, (*lowers, *uppers))):
         return False
     return all(nonnegative(u - b, bounds_of(scope)) for b in lowers for u in uppers)

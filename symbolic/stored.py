@@ -62,9 +62,7 @@ class Store:
     def read(self, part: Part, value: Expr, wanted: str) -> Access:
         """The part read from its tensor; where there is none, one is made, with this formula for it."""
         if part.key not in self._names:
-            taken = {t.name for t in self._tensors}
-            while wanted in taken:
-                wanted += "_"
+            wanted = self._fresh(wanted)
             renamed = {r.symbol: index(r.symbol.name) for r in part.axes}
             ranges = tuple(replace(r, symbol=renamed[r.symbol]) for r in part.axes)
             shape = tuple(sp.expand(r.upper + 1) for r in ranges)
@@ -73,6 +71,16 @@ class Store:
             self.equations.append(Equation(wanted, indices, ranges, freshen(value, renamed)))
             self._names[part.key] = wanted
         return Access(self._names[part.key], *(r.symbol for r in part.axes))
+
+    def _fresh(self, wanted: str) -> str:
+        """The name, or the first of its kind that no tensor has: u, u2, u3, …"""
+        taken = {t.name for t in self._tensors}
+        names = (wanted, *(f"{wanted}{m}" for m in range(2, len(taken) + 3)))
+        return next(n for n in names if n not in taken)
+
+    def shape(self, name: str) -> tuple[Expr, ...]:
+        """The shape of a tensor, stored ones included."""
+        return next(t.shape for t in self._tensors if t.name == name)
 
     def system(self) -> System:
         """The System with all equations."""
