@@ -20,7 +20,11 @@ from chainrule.symbolic.expressions import Maximum, Minimum
 from chainrule.symbolic.primitives import Sigmoid, Softplus, expm1, log1p
 from chainrule.symbolic.system import COST, System
 
-__all__ = ["Jet", "JetInterpreter", "Reference", "reference"]
+__all__ = ["Jet", "JetInterpreter", "Reference", "Undecided", "reference"]
+
+
+class Undecided(ArithmeticError):
+    """Two values that are equal but for roundings were compared: either branch is right."""
 
 
 class Jet:
@@ -64,16 +68,25 @@ class Jet:
     __radd__, __rmul__ = __add__, __mul__
 
     def __lt__(self, other: Jet | float) -> bool:
-        return self.v < _plain(other)
+        return self._above(other) < 0
 
     def __le__(self, other: Jet | float) -> bool:
-        return self.v <= _plain(other)
+        return self._above(other) <= 0
 
     def __gt__(self, other: Jet | float) -> bool:
-        return self.v > _plain(other)
+        return self._above(other) > 0
 
     def __ge__(self, other: Jet | float) -> bool:
-        return self.v >= _plain(other)
+        return self._above(other) >= 0
+
+    def _above(self, other: Jet | float) -> float:
+        """By how much it is larger; Undecided where roundings would say which of two computed values is."""
+        value = _plain(other)
+        gap = self.v - value
+        close = abs(gap) <= 1e-12 * max(1.0, abs(value))
+        if close and other is not self and (gap or isinstance(other, Jet)):
+            raise Undecided(f"{self.v} against {value}")
+        return gap
 
     def __eq__(self, other: object) -> bool:
         return self.v == _plain(other)

@@ -249,6 +249,8 @@ class _Printed:
                 return self.value(base) ** self.value(exponent)
             case tree.Norm(body):
                 return float(np.sqrt((self.value(body) ** 2).sum()))
+            case tree.Absolute(body):
+                return np.abs(self.value(body))
             case tree.Root(body):
                 return math.sqrt(self.value(body))
             case tree.Fraction(above, below):
@@ -278,15 +280,14 @@ class _Printed:
         if items[-1:] == [row]:
             items.pop()
         result: np.ndarray | None = None
-        for item in items:
+        for before, item in enumerate(items, start=-1):
             if item == row:
                 continue
             if item == column:
                 result = result.sum(axis=1, keepdims=True)
                 continue
             matrix = np.atleast_2d(self.value(item))
-            before = items.index(item)
-            if before and items[before - 1] == row:
+            if before >= 0 and items[before] == row:
                 matrix = matrix.sum(axis=0, keepdims=True)
                 assert result is None or result.shape[1] == 1
             result = matrix if result is None else result @ matrix

@@ -189,6 +189,21 @@ REGRESSIONS = {
         "c[s, t] = tanh(sum[k](w[t, k] * c[s - 1, k]) + where(0 <= 2*s and 2*s < 2, b[2*s], 0))\n",
         {"m": 2},
     ),
+    "two base cases, each a sum over all": Written(
+        "parameter x[n, n], w\na[0] = sum[i, j](x[i, j])\na[1] = sum[i, j](x[i, j]**2)\nindex t < 4\n"
+        "a[t] = a[t - 1]*w + a[t - 2]\noutput a\n",
+        {"n": 2},
+    ),
+    "a mean of as many as its condition counts": Written(
+        "parameter w[3*m - 1, m]\nindex u < 1\nindex p < m + 1\nindex j < m\n"
+        "c[p, j] = mean[u : u <= p](w[p + 2*j, j])\n",
+        {"m": 3},
+    ),
+    "a quotient of neighbours": Written(
+        "data y[n + 1]\nparameter w[2*n]\nindex u < n\ng[u] = atan(y[u + 1] * (w[2*u + 1] / y[u]))\n"
+        "cost = sum[u](g[u])\n",
+        {"n": 1},
+    ),
     "error functions of sizes": Written("data x[n]\nf(u) = erf(u)\na[p] = x[p] * f(n/3) + erfc(n/4)\n", {"n": 2}, 2),
 }
 """Small models of faults that random ones had."""
