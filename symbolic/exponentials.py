@@ -14,7 +14,7 @@ from sympy import Dummy, Expr, Symbol
 
 from .expressions import Access, Call, Delta, Maximum, Minimum, Reduction, Where, rebuild, walk
 
-__all__ = ["RationalForm", "algebraic", "rational_form", "simplest", "with_symbols"]
+__all__ = ["RationalForm", "algebraic", "rational_form", "rational_ratio", "simplest", "with_symbols"]
 
 _HYPERBOLIC = (sp.tanh, sp.sinh, sp.cosh, sp.coth)
 _OPAQUE = (Access, Delta, Reduction, Call, Where, Maximum, Minimum, sp.Abs, sp.sign)
@@ -22,6 +22,9 @@ _OPAQUE = (Access, Delta, Reduction, Call, Where, Maximum, Minimum, sp.Abs, sp.s
 _MOST_SYMBOLS = 12
 _MOST_MONOMIALS = 1000
 """What is larger than either is not put over a common denominator and factored as a whole: that takes seconds."""
+
+_MOST_IN_EXPONENTS = 50
+"""Terms of an exponent that is multiplied out, to see whether it is a multiple of another."""
 
 _MANY = 10**9
 
@@ -241,11 +244,12 @@ def _rational_form(plain: Expr) -> RationalForm | None:
     arguments = sorted({n.args[0] for n in plain.atoms(sp.exp)}, key=sp.default_sort_key)
     if not arguments:
         return None
-    base = _common(arguments)
-    if base is None:
+    common = _common(arguments)
+    if common is None:
         return None
+    base, exponents = common
     generator = Dummy("E", positive=True)
-    table = {sp.exp(a): generator ** (sp.cancel(a / base)) for a in arguments}
+    table = {sp.exp(a): generator**n for a, n in zip(arguments, exponents, strict=True)}
     replaced = plain.xreplace(table)
     if replaced.has(sp.exp) or _large(replaced):
         return None
@@ -285,16 +289,38 @@ def _thinned(polynomial: sp.Poly, step: int, generator: Dummy) -> sp.Poly:
     return sp.Poly({(m[0] // step,): c for m, c in polynomial.terms()}, generator)
 
 
-def _common(arguments: list[Expr]) -> Expr | None:
-    """g such that every argument is an integer multiple of it, with a positive leading coefficient."""
+def is_zero(expression: Expr) -> bool:
+    """Whether multiplying out shows that it is 0; False of what is too large for that."""
+    plain, _ = with_symbols(expression, lambda n: isinstance(n, (*_OPAQUE, sp.Function)), "q")
+    return max(_monomials(plain)) <= _MOST_MONOMIALS and sp.cancel(plain) == 0
+
+
+def rational_ratio(over: Expr, under: Expr) -> Expr | None:
+    """The quotient where it is a rational number; None where it is another, or too large to be multiplied out."""
+    (c, u), (d, v) = (e.primitive() if isinstance(e, sp.Add) else e.as_coeff_Mul() for e in (over, under))
+    if u in (v, -v):
+        return c / d if u == v else -c / d
+    plain, _ = with_symbols(over / under, lambda n: isinstance(n, (*_OPAQUE, sp.Function)), "q")
+    if max(_monomials(plain)) > _MOST_IN_EXPONENTS:
+        return None
+    quotient = sp.cancel(plain)
+    return quotient if quotient.is_Rational else None
+
+
+def _common(arguments: list[Expr]) -> tuple[Expr, list[Expr]] | None:
+    """(g, n) such that argument m is n_m·g, n_m whole, with a positive leading coefficient of g."""
     first = arguments[0]
-    ratios = [sp.cancel(a / first) for a in arguments]
-    if not all(r.is_Rational for r in ratios):
+    ratios = [r for a in arguments if (r := rational_ratio(a, first)) is not None]
+    if len(ratios) < len(arguments):
         return None
     scale = math.lcm(*(int(r.q) for r in ratios))
     divisor = math.gcd(*(int(r * scale) for r in ratios))
-    base = sp.expand(first * sp.Rational(divisor, scale))
-    return -base if _negative(base) else base
+    unit = sp.Rational(divisor, scale)
+    base = first * unit
+    if max(_monomials(base)) <= _MOST_IN_EXPONENTS:
+        base = sp.expand(base)
+    sign = -1 if _negative(base) else 1
+    return sign * base, [sign * r / unit for r in ratios]
 
 
 def _negative(expression: Expr) -> bool:

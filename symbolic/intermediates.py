@@ -6,6 +6,9 @@ Each derivative of f(g) holds copies of g: formulas nested in each other would g
 of differentiation. Of a stored value the derivatives hold the name. Short equations stay as they are, so that
 algebra sees them whole; and what a stable form may need to see is left in sight: exponentials in powers and
 logarithms, and how the arguments of exponentials are related.
+
+The terms of a maximum or minimum are stored however short they are: its derivative asks which of them equals it,
+and of what is computed twice, rounded in two ways, none might.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import sympy as sp
 from sympy import Dummy, Expr, Integer
@@ -22,7 +26,7 @@ from sympy.logic.boolalg import Boolean
 from .affine import bounds_of, box, extreme, guards_of, lower_bounds, nonnegative, upper_bounds
 from .domains import finite_everywhere, reads_within, unproved
 from .errors import LoweringError
-from .expressions import Access, Call, Range, Reduction, Where, accesses, rebuild
+from .expressions import Access, Call, Maximum, Minimum, Range, Reduction, Where, accesses, rebuild
 from .stable import grouped
 from .stored import Part, Store, spans
 from .system import Equation, System
@@ -35,7 +39,6 @@ LONG_EQUATION = 40
 LONG_ARGUMENT = 12
 """Nodes of an argument that is stored."""
 
-
 _EXPONENTIAL = (sp.exp, sp.tanh, sp.sinh, sp.cosh)
 
 _INVERSE = (sp.asin, sp.acos, sp.atan, sp.asinh, sp.acosh, sp.atanh)
@@ -43,21 +46,20 @@ _INVERSE = (sp.asin, sp.acos, sp.atan, sp.asinh, sp.acosh, sp.atanh)
 
 
 def with_intermediates(system: System) -> System:
-    """The System whose long equations read the long arguments of their functions from tensors; same outputs.
+    """The System that reads long arguments of functions, and the terms of maxima, from tensors; same outputs.
 
-    An argument is stored over a box no larger than the equation's, or than a tensor that it reads. A recurrence
-    keeps in its step what reads the recurrence.
+    An argument is stored over a box no larger than the equation's, or than a tensor that it reads; the terms of a
+    maximum over all that it runs over. What reads a recurrence is left in its step, or, as the terms of a maximum,
+    becomes a tensor of the recurrence.
     """
-    long = [e for e in system.equations if _length(e.value, system) >= LONG_EQUATION]
-    if not long:
-        return system
     store = Store(system)
     recurrences = system.recurrences()
     for equation in system.equations:
-        if equation in long:
-            work = _Equation(system, equation, store, recurrences.get(equation.name, ()))
-            equation = replace(equation, value=work.taken_apart())
-        store.equations.append(equation)
+        work = _Equation(system, equation, store, recurrences.get(equation.name, ()))
+        value = work.taken_apart()
+        store.equations.append(equation if value == equation.value else replace(equation, value=value))
+    if tuple(store.equations) == system.equations:
+        return system
     made = store.system()
     return made.with_equations(grouped(made.equations))
 
@@ -92,17 +94,26 @@ class _Equation:
         ranges = self.equation.ranges
         return self._visit(self.equation.value, _Scope(ranges, tuple(g >= 0 for r in ranges for g in _oblique(r))))
 
+    @cached_property
+    def long(self) -> bool:
+        return _length(self.equation.value, self.system) >= LONG_EQUATION
+
     def _visit(self, node: Expr, scope: _Scope) -> Expr:
         if not node.args or isinstance(node, Access):
             return node
         if isinstance(node, Reduction):
-            body = self._visit(node.body, scope.inside(node))
+            inside = scope.inside(node)
+            body = self._visit(node.body, inside)
+            if node.kind in ("max", "min") and not _exact(body):
+                body = self._read(body, inside, "terms")
             return node if body == node.body else Reduction(node.kind, body, node.ranges, node.guards)
         if isinstance(node, Where):
             then = self._visit(node.then, scope.under(node.condition))
             otherwise = self._visit(node.otherwise, scope.under(sp.Not(node.condition)))
             return Where(self._visit(node.condition, scope), then, otherwise)
         parts = [self._visit(a, scope) for a in node.args]
+        if not self.long:
+            return rebuild(node, parts)
         if isinstance(node, (sp.Pow, sp.log, *_INVERSE)):
             parts = [p if _in_sight(p, (sp.log, *_EXPONENTIAL), self.system) else self._stored(p, scope) for p in parts]
         elif isinstance(node, (Call, *_EXPONENTIAL)):
@@ -123,20 +134,26 @@ class _Equation:
         return exponent if stored == rest else constant + content * stored
 
     def _stored(self, argument: Expr, scope: _Scope) -> Expr:
-        """The argument read from a tensor, where it is long and may be computed by itself."""
+        """The argument read from a tensor, where it is long."""
         if not isinstance(argument, Expr) or _length(argument, self.system) < LONG_ARGUMENT:
             return argument
-        names = {a.name for a in accesses(argument)}
-        if not names or names & set(self.step):
-            return argument
+        return self._read(argument, scope, "inner")
+
+    def _read(self, value: Expr, scope: _Scope, suffix: str) -> Expr:
+        """The value read from a tensor, where it may be computed by itself."""
+        names = {a.name for a in accesses(value)}
+        if not names or (suffix == "inner" and names & set(self.step)):
+            return value
         try:
-            part = self._part(argument, scope)
+            part = self._part(value, scope)
+            if part is None or (suffix == "inner" and not self._fits(part)):
+                return value
         except LoweringError:  # bounds that no box is known for
-            return argument
-        return argument if part is None else self.store.read(part, part.value, f"{self.equation.name}_inner")
+            return value
+        return self.store.read(part, part.value, f"{self.equation.name}_{suffix}", part.place)
 
     def _part(self, argument: Expr, scope: _Scope) -> Part | None:
-        """The argument over a box, 0 where it is not in force; None where no box will do."""
+        """The argument over a box, 0 where it is not in force; None where that is not known."""
         boxes = {r.symbol: r for r in box(scope.ranges)}
         place = tuple(r for r in boxes.values() if r.symbol in argument.free_symbols)
         value = argument
@@ -145,19 +162,32 @@ class _Equation:
             if conditions is None:
                 return None
             value = Where(sp.And(*conditions), argument, Integer(0))
-        fits = all(r.lower == 0 for r in place) and self._fits(value, place)
-        return Part(value, place) if fits and self._inside(value, place) else None
+        beginning = all(nonnegative(r.lower, {}) for r in place)
+        return Part(value, place) if beginning and self._inside(value, place) else None
 
     def _inside(self, value: Expr, place: Sequence[Range]) -> bool:
         """Whether every read of the value is inside its tensor, all over the box."""
         read = reads_within(value, bounds_of(place))
         return not any(unproved(access, self.store.shape(access.name), known) for access, known in read)
 
-    def _fits(self, value: Expr, place: Sequence[Range]) -> bool:
+    def _fits(self, part: Part) -> bool:
         """Whether the box is no larger than the equation's own, or than a tensor that the value reads."""
         own = Counter(r.extent for r in box(self.equation.ranges))
-        indices = {r.symbol for r in place}
-        return Counter(r.extent for r in place) <= own or any(spans(a, indices) for a in accesses(value))
+        indices = {r.symbol for r in part.place}
+        return Counter(r.extent for r in part.place) <= own or any(spans(a, indices) for a in accesses(part.value))
+
+
+def _exact(value: Expr) -> bool:
+    """Whether the value is computed without rounding: the same wherever it is computed."""
+    if isinstance(value, sp.Mul):
+        return value.args[0] == -1 and len(value.args) == 2 and _exact(value.args[1])
+    if isinstance(value, Where):
+        return _exact(value.then) and _exact(value.otherwise)
+    if isinstance(value, Reduction):
+        return value.kind in ("max", "min") and _exact(value.body)
+    if isinstance(value, sp.Abs | Maximum | Minimum):
+        return all(map(_exact, value.args))
+    return isinstance(value, Access) or value.is_Integer
 
 
 def _projected(

@@ -29,6 +29,7 @@ from .expressions import (
     Range,
     Reduction,
     Where,
+    accesses,
     alpha_key,
     contains,
     freshen,
@@ -114,7 +115,7 @@ class _Stabiliser:
                 return rebuild(expression, (*expression.args[:2], *arguments))
             body = _scalar(self._named(body))
             name = derivative_name(expression.name, expression.orders, definition.parameters)
-            if _short(body):
+            if _short(body) or not accesses(expression):  # of indices and sizes alone: a number
                 return body.xreplace(dict(zip(definition.parameters, arguments, strict=True)))
             self.functions[name] = FunctionDefinition(name, definition.parameters, body, definition.origin)
             return Call(name, (0,) * len(arguments), *arguments)

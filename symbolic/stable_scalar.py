@@ -20,7 +20,7 @@ import sympy as sp
 from sympy import Expr, Integer
 from sympy.logic.boolalg import Boolean
 
-from .exponentials import RationalForm, rational_form, simplest
+from .exponentials import RationalForm, is_zero, rational_form, rational_ratio, simplest
 from .expressions import Access, Reduction, Where, rebuild
 from .primitives import Sigmoid, Softplus, expm1
 
@@ -82,7 +82,7 @@ def _through_sigmoid(expression: Expr) -> Expr | None:
 def _without_root_at_one(numerator: sp.Poly) -> tuple[sp.Poly, int]:
     """(q, r) with p = (E - 1)^r q: each (E - 1)/(E + 1) is tanh(g/2), which does not cancel near g = 0."""
     count = 0
-    while not numerator.is_zero and numerator.degree() > 0 and sp.cancel(sp.Add(*numerator.coeffs())) == 0:
+    while not numerator.is_zero and numerator.degree() > 0 and is_zero(sp.Add(*numerator.coeffs())):
         sums = list(itertools.accumulate(numerator.all_coeffs()))  # Horner's scheme at 1
         numerator = sp.Poly.from_list([sp.cancel(c) for c in sums[:-1]], numerator.gen, domain=sp.EX)
         count += 1
@@ -148,7 +148,7 @@ def _power_of_one_plus(form: RationalForm) -> tuple[int, Expr] | None:
     m = form.denominator.degree()
     scale = form.denominator.LC()
     for i in range(m + 1):
-        if sp.cancel(form.denominator.coeff_monomial(form.generator**i) - scale * sp.binomial(m, i)) != 0:
+        if not is_zero(form.denominator.coeff_monomial(form.generator**i) - scale * sp.binomial(m, i)):
             return None
     return m, scale
 
@@ -160,7 +160,7 @@ def _groups(product: Expr) -> list[Expr]:
         form = rational_form(factor)
         argument = None if form is None else form.argument
         for key, members in groups:
-            if argument is not None and key is not None and sp.cancel(argument / key).is_Rational:
+            if argument is not None and key is not None and rational_ratio(argument, key) is not None:
                 members.append(factor)
                 break
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import sympy as sp
@@ -56,21 +56,24 @@ class Store:
     def __init__(self, system: System) -> None:
         self._system = system
         self._tensors = list(system.tensors)
-        self._names: dict[Hashable, str] = {}
+        self._stored: dict[Hashable, tuple[str, tuple[int, ...]]] = {}  # its axes among the key's indices
         self.equations: list[Equation] = []
 
-    def read(self, part: Part, value: Expr, wanted: str) -> Access:
-        """The part read from its tensor; where there is none, one is made, with this formula for it."""
-        if part.key not in self._names:
+    def read(self, part: Part, value: Expr, wanted: str, axes: Sequence[Range] | None = None) -> Access:
+        """The part read from its tensor; where there is none, one is made, with this formula for it and these axes."""
+        free = canonical(part.value)[1]
+        if part.key not in self._stored:
             wanted = self._fresh(wanted)
-            renamed = {r.symbol: index(r.symbol.name) for r in part.axes}
-            ranges = tuple(replace(r, symbol=renamed[r.symbol]) for r in part.axes)
+            axes = part.axes if axes is None else axes
+            renamed = {r.symbol: index(r.symbol.name) for r in axes}
+            ranges = tuple(replace(r, symbol=renamed[r.symbol]) for r in axes)
             shape = tuple(sp.expand(r.upper + 1) for r in ranges)
             self._tensors.append(Tensor(wanted, shape, Role.DEFINED, BATCH in shape))
             indices = tuple(r.symbol for r in ranges)
             self.equations.append(Equation(wanted, indices, ranges, freshen(value, renamed)))
-            self._names[part.key] = wanted
-        return Access(self._names[part.key], *(r.symbol for r in part.axes))
+            self._stored[part.key] = wanted, tuple(free.index(r.symbol) for r in axes)
+        name, places = self._stored[part.key]
+        return Access(name, *(free[m] for m in places))
 
     def _fresh(self, wanted: str) -> str:
         """The name, or the first of its kind that no tensor has: u, u2, u3, …"""

@@ -199,6 +199,27 @@ REGRESSIONS = {
         "c[p, j] = mean[u : u <= p](w[p + 2*j, j])\n",
         {"m": 3},
     ),
+    "the largest of computed terms": Written(
+        "data x[n], y[m]\nparameter b\nc[k] = max[u]((x[k] + b) / sigmoid(b) * y[u] + x[k])\n", {"n": 3, "m": 4}, 3, 3
+    ),
+    "the smallest of terms that are equal in pairs": Written(
+        "data x[n]\ne[l] = min[q](x[n - 1 - q] + (x[q] - 0.8)) + l\nindex l < n + 1\ncost = sum[i](e[i]**2)\n",
+        {"n": 4},
+        1,
+        7,
+    ),
+    "the largest step so far": Written(
+        "data e[n, m]\nparameter a[m, m]\nv[0, j] = e[0, j]\nindex t < n\n"
+        "v[t, j] = max[i](v[t - 1, i]*e[0, j] + a[i, j]) + e[t, j]\ncost = max[j](v[n - 1, j]*e[0, 0] + e[0, j])\n",
+        {"n": 3, "m": 4},
+        3,
+    ),
+    "a function of an index alone, in a step": Written(
+        "data x[m]\nindex s < m + 1\na[i, 0] = 0.5*x[i]\nindex i < m\nc[l, s] = 0.9*a[l, s - 1] * x[m - 1 - l]\n"
+        "a[l, s] = sin(c[l, s] * huber(0.5*s, 0.3))\noutput a\n",
+        {"m": 2},
+        2,
+    ),
     "a quotient of neighbours": Written(
         "data y[n + 1]\nparameter w[2*n]\nindex u < n\ng[u] = atan(y[u + 1] * (w[2*u + 1] / y[u]))\n"
         "cost = sum[u](g[u])\n",

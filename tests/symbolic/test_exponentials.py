@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 import sympy as sp
 
-from chainrule.symbolic.exponentials import algebraic
+from chainrule.symbolic.exponentials import algebraic, is_zero, rational_ratio
 from chainrule.symbolic.expressions import Access, index
 
 INDEX = index("i")
@@ -75,3 +75,18 @@ def test_what_a_denominator_cancels_still_goes():
     """1/√(1 + u²) - u²/√(1 + u²)³ is 1/√(1 + u²)³."""
     root = sp.sqrt(1 + U**2)
     assert algebraic(1 / root - U**2 / root**3) == root**-3
+
+
+def test_quotients_of_exponents() -> None:
+    x, y = sp.symbols("x y", real=True)
+    assert rational_ratio(3 * x - 6 * y, 2 * y - x) == -3
+    assert rational_ratio(x * (x + y), 2 * x**2 + 2 * x * y) == sp.Rational(1, 2)
+    assert rational_ratio(x, y) is None
+    large = (x + y + sp.exp(-((x + y / (1 + x**2)) ** 4))) ** 40
+    assert rational_ratio(large, large + 1) is None  # not multiplied out: 861 terms
+    assert rational_ratio(-large / 3, large) == -sp.Rational(1, 3)
+    assert is_zero((x + y) ** 2 - x**2 - 2 * x * y - y**2)
+    assert not is_zero(large - x)
+    u = sp.Symbol("_u0", real=True)  # as the tensors of a formula are called in its algebra
+    assert rational_ratio(-2 * u, -sp.sin(2)) is None
+    assert not is_zero(u - sp.sin(2))

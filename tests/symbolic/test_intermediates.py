@@ -114,3 +114,23 @@ def test_a_step_of_a_recurrence_keeps_what_reads_the_recurrence() -> None:
     after = with_intermediates(system)
     assert all("h" not in e.reads() for e in after.equations if e.name != "h")
     assert [e.name for e in after.equations][-2:] == ["h", "h"]
+
+
+def test_the_terms_of_a_maximum_are_computed_once() -> None:
+    """Which of them equals it is asked of the stored ones; what is read as it is needs no copy."""
+    computed = parse("data x[n], y[m]\nc[k] = max[u](x[k]*y[u] + x[k])\n")
+    after = with_intermediates(computed)
+    assert made(computed) == ["c_terms"]
+    assert [str(d) for d in after.tensor("c_terms").shape] == ["n", "m"]
+    read = parse("data x[n], y[m]\nc[k] = max[u](where(k > u, -abs(y[u]), x[k]))\n")
+    assert made(read) == []
+
+
+def test_terms_that_read_a_recurrence_are_part_of_it() -> None:
+    system = parse(
+        "data e[n, m]\nparameter a[m, m]\nv[0, j] = e[0, j]\nindex t < n\n"
+        "v[t, j] = max[i](v[t - 1, i] + a[i, j]) + e[t, j]\noutput v\n"
+    )
+    after = with_intermediates(system)
+    assert set(after.recurrences()) == {"v", "v_terms"}
+    assert [str(r.lower) for r in after.defining("v_terms")[0].ranges] == ["1", "0", "0"]
