@@ -227,6 +227,8 @@ def rational_form(expression: Expr) -> RationalForm | None:
     Hyperbolic functions are rewritten. All exponents must be integer multiples of one g, which is
     chosen with a positive coefficient so that E has the least degree.
     """
+    if not isinstance(expression, Expr):  # a condition
+        return None
     plain, back = with_symbols(expression, lambda n: isinstance(n, (*_OPAQUE, sp.log, sp.erf, sp.erfc)))
     plain, nested = _outermost(plain)
     back = {symbol: node.xreplace(back) for symbol, node in nested.items()} | back

@@ -220,6 +220,12 @@ REGRESSIONS = {
         {"m": 2},
         2,
     ),
+    "a comparison of activations": Written(
+        "data x[n]\nparameter w\na[q] = 0.5*q + w*x[q]\nindex q < n\nc[s] = softplus(a[s])\n"
+        "cost = sum[v](exp(-c[v]**2)) * (1.5 + tanh(max(c[n - 1], silu(a[0]))))\n",
+        {"n": 2},
+        2,
+    ),
     "a quotient of neighbours": Written(
         "data y[n + 1]\nparameter w[2*n]\nindex u < n\ng[u] = atan(y[u + 1] * (w[2*u + 1] / y[u]))\n"
         "cost = sum[u](g[u])\n",
