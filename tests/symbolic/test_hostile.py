@@ -274,11 +274,11 @@ MODELS = [
 
 
 def refused(call: object, *arguments: object) -> FormulaError:
-    """The FormulaError that the call ends in, within the time allowed."""
-    start = time.perf_counter()
+    """The FormulaError that the call ends in, within the processor time allowed."""
+    start = time.process_time()
     with pytest.raises(FormulaError) as caught:
         call(*arguments)  # type: ignore[operator]
-    assert time.perf_counter() - start < LIMIT
+    assert time.process_time() - start < LIMIT
     assert len(str(caught.value)) < 10_000
     assert all(c.isprintable() or c in "\n\t" for c in str(caught.value))
     return caught.value
