@@ -22,8 +22,9 @@ from .deltas import collapse, hoist
 from .errors import DerivationError
 from .expressions import Access, Call, Partial, Range, Reduction, accesses, contains, freshen, index, walk
 from .fold import Known, fold, fold_term, known_results
+from .inverses import Inverse, inverses, through_outputs, through_result
 from .rules import influenced, influencing, unfold, unfold_all
-from .simplify import Inverse, inverses, through_outputs, through_result, tidied
+from .simplify import tidied
 from .system import COST, Equation, Role, System, Tensor
 from .terms import Rule, Step, Term, total
 

@@ -199,6 +199,17 @@ class Reduction(Expr):
     _sympyrepr = _sympystr
 
 
+def _node(value: sp.Basic | int) -> sp.Basic:
+    """A SymPy object as it is, Python's own numbers and truths as such; TypeError for text, which nothing reads."""
+    if isinstance(value, bool):
+        return sp.true if value else sp.false
+    if isinstance(value, int):
+        return Integer(value)
+    if not isinstance(value, sp.Basic):
+        raise TypeError(f"{value!r}: expected a SymPy object, came {type(value).__name__}")
+    return value
+
+
 class Where(Expr):
     """`then` where the condition holds, `otherwise` elsewhere: elementwise, both sides defined.
 
@@ -209,7 +220,7 @@ class Where(Expr):
     is_real = True
 
     def __new__(cls, condition: Boolean, then: Expr, otherwise: Expr) -> Expr:
-        condition, then, otherwise = (sp.sympify(a, strict=True) for a in (condition, then, otherwise))
+        condition, then, otherwise = map(_node, (condition, then, otherwise))
         if condition == sp.true or then == otherwise:
             return then
         if condition == sp.false:

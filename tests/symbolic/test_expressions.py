@@ -153,6 +153,10 @@ def test_where_that_is_decided():
     assert Where(sp.true, X, Y) == X
     assert Where(sp.false, X, Y) == Y
     assert Where(X > 0, Y, Y) == Y
+    assert Where(True, X, Y) == X
+    for text in (("x > 0", X, Y), (X > 0, "x", Y)):
+        with pytest.raises(TypeError, match="expected a SymPy object, came str"):
+            Where(*text)
     assert Where(X > 0, X, -X).diff(X) == Where(X > 0, 1, -1)
 
 

@@ -12,8 +12,9 @@ from systems import MODELS, assert_same, case
 from chainrule.symbolic import derive, network, parse
 from chainrule.symbolic.catalogue import names
 from chainrule.symbolic.expressions import Access, Call, Range, Reduction, Where, accesses, index, size, walk
+from chainrule.symbolic.inverses import inverses, through_outputs
 from chainrule.symbolic.samples import SAMPLE_COST, with_samples
-from chainrule.symbolic.simplify import inverses, merged_sums, simplified, through_outputs, tidied
+from chainrule.symbolic.simplify import merged_sums, simplified, tidied
 
 N = size("N")
 
