@@ -84,6 +84,7 @@ DEEP = "sin(x[i]*b[i] + 2*b[i])*cos(x[i]*b[i] - x[i])"
         (f"a[i] = sin({LONG} + sqrt(b[i])) + {LONG} + {LONG}", ["a_inner"]),
         # a root is no number where the condition does not hold: stored under the condition
         (f"a[i] = where(b[i] > 0, sin({LONG} + sqrt(b[i])), 0) + {LONG} + {LONG}", ["a_inner"]),
+        (f"a[i] = where(b[i] <= 0, x[i], sin({LONG} + sqrt(b[i]))) + {LONG} + {LONG}", ["a_inner"]),
         # outside the tensor where the condition does not hold
         (f"a[i] = where(i > 0, sin({LONG} + x[i - 1]), 0) + {LONG} + {LONG}", ["a_inner"]),
         # of another size than all around it: an array of n × n that nobody asked for
